@@ -1,0 +1,3 @@
+module sealpost
+
+go 1.26

@@ -1,0 +1,5 @@
+// Command sealpost is an end-to-end encrypted messenger: the relay, the client
+// and the offline tools in one binary.
+package main
+
+func main() {}
