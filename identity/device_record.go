@@ -1,0 +1,92 @@
+package identity
+
+import (
+	"crypto/ed25519"
+	"errors"
+	"fmt"
+
+	"golang.org/x/crypto/cryptobyte"
+)
+
+// Sizes of a device record.
+const (
+	// MessageKeySize is the size in bytes of an HPKE public key of the hybrid
+	// KEM MLKEM768-X25519.
+	MessageKeySize = 1216
+	// MaxFileRecipientLen bounds the text of an age recipient, in bytes.
+	MaxFileRecipientLen = 2048
+	// MaxDeviceRecordLen bounds an encoded device record, in bytes.
+	MaxDeviceRecordLen = 4096
+)
+
+// A DeviceRecord is what a server's directory holds about a device: its
+// certificate and its public encryption keys, signed by the device key.
+//
+// Its encoding, in network byte order: the certificate, the message key in
+// [MessageKeySize] bytes, a uint16 length and the text of the file recipient,
+// the signature by the device key over all before it in 64 bytes.
+type DeviceRecord struct {
+	Certificate Certificate
+	// MessageKey is the HPKE public key (MLKEM768-X25519) that messages for the
+	// device are sealed to.
+	MessageKey []byte
+	// FileRecipient is the age recipient ("age1pq1...") that files for the
+	// account are encrypted to.
+	FileRecipient string
+	signature     []byte
+}
+
+// SignDeviceRecord makes the record of the device that key belongs to.
+func SignDeviceRecord(key DevicePrivateKey, certificate Certificate, messageKey []byte, fileRecipient string) (DeviceRecord, error) {
+	if key.Public() != certificate.DeviceKey {
+		return DeviceRecord{}, errors.New("the certificate is for another device key")
+	}
+	if len(messageKey) != MessageKeySize || len(fileRecipient) > MaxFileRecipientLen {
+		return DeviceRecord{}, fmt.Errorf("%w: an encryption key of the wrong size", ErrCertificate)
+	}
+	r := DeviceRecord{Certificate: certificate, MessageKey: messageKey, FileRecipient: fileRecipient}
+	r.signature = key.Sign(ContextDeviceRecord, r.signed())
+	return r, nil
+}
+
+// Marshal returns the encoding of the record.
+func (r DeviceRecord) Marshal() []byte { return append(r.signed(), r.signature...) }
+
+func (r DeviceRecord) signed() []byte {
+	var b cryptobyte.Builder
+	b.AddBytes(r.Certificate.Marshal())
+	b.AddBytes(r.MessageKey)
+	b.AddUint16LengthPrefixed(func(b *cryptobyte.Builder) { b.AddBytes([]byte(r.FileRecipient)) })
+	return b.BytesOrPanic() // cannot fail: both constructors bound the recipient
+}
+
+// ParseDeviceRecord reads a record of at most [MaxDeviceRecordLen] bytes and
+// verifies both of its signatures. As with [ParseCertificate], whether the
+// account key is the expected one is for the caller to check.
+func ParseDeviceRecord(b []byte) (DeviceRecord, error) {
+	if len(b) > MaxDeviceRecordLen {
+		return DeviceRecord{}, fmt.Errorf("%w: a device record of %d bytes", ErrCertificate, len(b))
+	}
+	s := cryptobyte.String(b)
+	certificate, err := readCertificate(&s)
+	if err != nil {
+		return DeviceRecord{}, err
+	}
+	var messageKey, proof []byte
+	var recipient cryptobyte.String
+	if !s.ReadBytes(&messageKey, MessageKeySize) ||
+		!s.ReadUint16LengthPrefixed(&recipient) || len(recipient) > MaxFileRecipientLen ||
+		!s.ReadBytes(&proof, ed25519.SignatureSize) || !s.Empty() {
+		return DeviceRecord{}, fmt.Errorf("%w: the device record does not parse", ErrCertificate)
+	}
+	r := DeviceRecord{
+		Certificate:   certificate,
+		MessageKey:    append([]byte(nil), messageKey...),
+		FileRecipient: string(recipient),
+		signature:     append([]byte(nil), proof...),
+	}
+	if err := certificate.DeviceKey.Verify(ContextDeviceRecord, r.signed(), proof); err != nil {
+		return DeviceRecord{}, fmt.Errorf("verifying a device record: %w", err)
+	}
+	return r, nil
+}
