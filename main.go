@@ -2,4 +2,10 @@
 // and the offline tools in one binary.
 package main
 
-func main() {}
+import (
+	"os"
+
+	"sealpost/internal/cli"
+)
+
+func main() { os.Exit(cli.Main(os.Args[1:])) }

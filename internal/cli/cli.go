@@ -1,0 +1,97 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+	"golang.org/x/term"
+
+	"sealpost/internal/terminal"
+)
+
+// commands is the whole command line. Each command stands in a file of its name.
+type commands struct {
+}
+
+// environment is what a command may touch of the world around it.
+type environment struct {
+	ctx    context.Context // ended by SIGINT and SIGTERM
+	stdin  *os.File
+	stdout io.Writer
+	stderr io.Writer
+}
+
+// stdinIsTerminal tells whether somebody sits at the keyboard.
+func (e *environment) stdinIsTerminal() bool { return term.IsTerminal(int(e.stdin.Fd())) }
+
+// Main runs the program with the arguments after its name and returns the exit
+// status.
+func Main(args []string) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	env := &environment{ctx: ctx, stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr}
+	return run(env, args)
+}
+
+// exitRequest carries an exit status out of the parser, which ends the process
+// itself after --help.
+type exitRequest int
+
+func run(env *environment, args []string) (status int) {
+	defer func() {
+		if r := recover(); r != nil {
+			request, ok := r.(exitRequest)
+			if !ok {
+				panic(r)
+			}
+			status = int(request)
+		}
+	}()
+	var cmds commands
+	parser, err := kong.New(&cmds,
+		kong.Name("sealpost"),
+		kong.Description("End-to-end encrypted messages, and a relay that cannot read them."),
+		kong.Writers(env.stdout, env.stderr),
+		kong.Exit(func(code int) { panic(exitRequest(code)) }),
+		kong.UsageOnError(),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoExpandSubcommands: true}),
+		kong.Bind(env),
+	)
+	if err != nil {
+		panic(err) // the command structs are ours
+	}
+	if len(args) == 0 {
+		args = []string{"--help"}
+	}
+	parsed, err := parser.Parse(args)
+	if err != nil {
+		return report(env.stderr, usageError(err))
+	}
+	return report(env.stderr, parsed.Run())
+}
+
+func usageError(err error) error {
+	return &userError{status: exitUsage, code: "USAGE", err: err, hint: "see sealpost --help, or --help after a command"}
+}
+
+// report prints an error as a person reads it and returns the exit status.
+func report(w io.Writer, err error) int {
+	if err == nil {
+		return exitOK
+	}
+	var forPerson *userError
+	if !errors.As(err, &forPerson) {
+		forPerson = &userError{status: exitFailure, err: err}
+	}
+	fmt.Fprintf(w, "sealpost: error: %s\n", terminal.Printable(err.Error()))
+	if forPerson.hint != "" {
+		fmt.Fprintf(w, "sealpost: hint: %s\n", terminal.Printable(forPerson.hint))
+	}
+	return forPerson.status
+}
