@@ -4,6 +4,7 @@ import (
 	"crypto/ed25519"
 	"errors"
 	"fmt"
+	"regexp"
 
 	"golang.org/x/crypto/cryptobyte"
 )
@@ -13,11 +14,13 @@ const (
 	// MessageKeySize is the size in bytes of an HPKE public key of the hybrid
 	// KEM MLKEM768-X25519.
 	MessageKeySize = 1216
-	// MaxFileRecipientLen bounds the text of an age recipient, in bytes.
-	MaxFileRecipientLen = 2048
 	// MaxDeviceRecordLen bounds an encoded device record, in bytes.
 	MaxDeviceRecordLen = 4096
 )
+
+// fileRecipientPattern keeps what could disturb a terminal or name a program out
+// of a string that people are shown; age checks the rest.
+var fileRecipientPattern = regexp.MustCompile(`^age1[a-z0-9]+$`)
 
 // A DeviceRecord is what a server's directory holds about a device: its
 // certificate and its public encryption keys, signed by the device key.
@@ -41,11 +44,14 @@ func SignDeviceRecord(key DevicePrivateKey, certificate Certificate, messageKey 
 	if key.Public() != certificate.DeviceKey {
 		return DeviceRecord{}, errors.New("the certificate is for another device key")
 	}
-	if len(messageKey) != MessageKeySize || len(fileRecipient) > MaxFileRecipientLen {
-		return DeviceRecord{}, fmt.Errorf("%w: an encryption key of the wrong size", ErrCertificate)
+	if len(messageKey) != MessageKeySize || len(fileRecipient) > MaxDeviceRecordLen || !fileRecipientPattern.MatchString(fileRecipient) {
+		return DeviceRecord{}, fmt.Errorf("%w: an encryption key of the wrong form", ErrCertificate)
 	}
 	r := DeviceRecord{Certificate: certificate, MessageKey: messageKey, FileRecipient: fileRecipient}
 	r.signature = key.Sign(ContextDeviceRecord, r.signed())
+	if n := len(r.Marshal()); n > MaxDeviceRecordLen {
+		return DeviceRecord{}, fmt.Errorf("%w: a device record of %d bytes", ErrCertificate, n)
+	}
 	return r, nil
 }
 
@@ -57,7 +63,7 @@ func (r DeviceRecord) signed() []byte {
 	b.AddBytes(r.Certificate.Marshal())
 	b.AddBytes(r.MessageKey)
 	b.AddUint16LengthPrefixed(func(b *cryptobyte.Builder) { b.AddBytes([]byte(r.FileRecipient)) })
-	return b.BytesOrPanic() // cannot fail: both constructors bound the recipient
+	return b.BytesOrPanic() // panics only over a recipient of 64 KiB, which no constructor lets in
 }
 
 // ParseDeviceRecord reads a record of at most [MaxDeviceRecordLen] bytes and
@@ -75,7 +81,7 @@ func ParseDeviceRecord(b []byte) (DeviceRecord, error) {
 	var messageKey, proof []byte
 	var recipient cryptobyte.String
 	if !s.ReadBytes(&messageKey, MessageKeySize) ||
-		!s.ReadUint16LengthPrefixed(&recipient) || len(recipient) > MaxFileRecipientLen ||
+		!s.ReadUint16LengthPrefixed(&recipient) || !fileRecipientPattern.Match(recipient) ||
 		!s.ReadBytes(&proof, ed25519.SignatureSize) || !s.Empty() {
 		return DeviceRecord{}, fmt.Errorf("%w: the device record does not parse", ErrCertificate)
 	}
