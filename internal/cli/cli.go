@@ -17,6 +17,7 @@ import (
 
 // commands is the whole command line. Each command stands in a file of its name.
 type commands struct {
+	Demo demoCmd `cmd:"" help:"Watch a message travel: keys, ciphertext, what the server holds, an attack."`
 }
 
 // environment is what a command may touch of the world around it.

@@ -1,0 +1,262 @@
+package demo
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/peer"
+
+	"sealpost/api"
+	"sealpost/identity"
+	"sealpost/internal/malice"
+	"sealpost/messenger"
+	"sealpost/relay"
+	"sealpost/relay/sqlite"
+)
+
+// patience bounds each wait for something that takes milliseconds.
+const patience = 30 * time.Second
+
+// A stage is a relay with two clients, and a tap on what passes between.
+type stage struct {
+	dir     string
+	enemy   malice.Relay
+	tap     tap
+	server  *relay.Server
+	store   *sqlite.Store
+	address string
+	served  chan error
+	alice   *player
+	bob     *player
+}
+
+func (s *stage) relayDir() string { return filepath.Join(s.dir, "relay") }
+
+// openRelay starts the relay on a free port of the loopback address.
+func (s *stage) openRelay() error {
+	certificate, err := relay.LoadOrCreateCertificate(s.relayDir())
+	if err != nil {
+		return err
+	}
+	if s.store, err = sqlite.Open(s.relayDir()); err != nil {
+		return err
+	}
+	s.server, err = relay.New(relay.Config{
+		Store:            s.store,
+		Certificate:      certificate,
+		OpenRegistration: true,
+		ServerOptions:    append(s.enemy.ServerOptions(), s.tap.serverOptions()...),
+	})
+	if err != nil {
+		return errors.Join(err, s.store.Close())
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return errors.Join(err, s.store.Close())
+	}
+	s.address = listener.Addr().String()
+	s.served = make(chan error, 1)
+	go func() { s.served <- s.server.Serve(listener) }()
+	return nil
+}
+
+// close ends everything that was started and removes the folders.
+func (s *stage) close() error {
+	var errs []error
+	for _, p := range []*player{s.alice, s.bob} {
+		if p != nil {
+			errs = append(errs, p.close())
+		}
+	}
+	if s.served != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		errs = append(errs, s.server.Shutdown(ctx), <-s.served, s.store.Close())
+	}
+	return errors.Join(append(errs, os.RemoveAll(s.dir))...)
+}
+
+// A player is a person at a real client.
+type player struct {
+	party  Party
+	dir    string
+	client *messenger.Client
+	events <-chan messenger.Event
+	line   *recorder
+	cancel context.CancelFunc
+	done   chan error
+}
+
+// enter makes a new account; the client is not on line yet.
+func (s *stage) enter(ctx context.Context, party Party, username identity.Username) (*player, error) {
+	p := &player{party: party, dir: filepath.Join(s.dir, string(username)), line: &recorder{}}
+	client, err := messenger.Create(ctx, messenger.Options{
+		Dir:    p.dir,
+		Unlock: messenger.KeyFile(),
+		Dial:   p.line.dial,
+	}, messenger.NewProfile{Username: username, Server: s.address, Fingerprint: s.server.ID()})
+	if err != nil {
+		return nil, fmt.Errorf("making %s's account: %w", party, err)
+	}
+	p.client = client
+	return p, nil
+}
+
+// goOnline connects the client to the relay until the stage closes.
+func (p *player) goOnline(ctx context.Context) {
+	ctx, p.cancel = context.WithCancel(ctx)
+	p.events = p.client.Subscribe(ctx)
+	p.done = make(chan error, 1)
+	go func() { p.done <- p.client.Run(ctx) }()
+}
+
+func (p *player) close() error {
+	var err error
+	if p.cancel != nil {
+		p.cancel()
+		err = <-p.done
+	}
+	return errors.Join(err, p.client.Close())
+}
+
+// send writes to somebody and waits until the message is in a state.
+func (p *player) send(ctx context.Context, to identity.Username, text string, until messenger.State) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	id, err := p.client.Send(ctx, to, text)
+	if err != nil {
+		return fmt.Errorf("sending as %s: %w", p.party, err)
+	}
+	if err := p.client.Wait(ctx, id, until); err != nil {
+		return fmt.Errorf("waiting for the relay as %s: %w", p.party, err)
+	}
+	return nil
+}
+
+// await returns the first event that is of type E and that want accepts.
+func await[E messenger.Event](p *player, want func(E) bool) (E, error) {
+	timeout := time.NewTimer(patience)
+	defer timeout.Stop()
+	for {
+		select {
+		case event, open := <-p.events:
+			if !open {
+				return *new(E), fmt.Errorf("%s's client has closed", p.party)
+			}
+			if e, ok := event.(E); ok && want(e) {
+				return e, nil
+			}
+		case <-timeout.C:
+			return *new(E), fmt.Errorf("nothing came to %s within %v", p.party, patience)
+		}
+	}
+}
+
+// A recorder keeps the bytes that leave a client's machine.
+type recorder struct {
+	mu   sync.Mutex
+	sent []byte
+}
+
+const recorderLimit = 1 << 20
+
+func (r *recorder) dial(ctx context.Context, address string) (net.Conn, error) {
+	conn, err := new(net.Dialer).DialContext(ctx, "tcp", address)
+	if err != nil {
+		return nil, err
+	}
+	return &recordedConn{Conn: conn, recorder: r}, nil
+}
+
+// cut returns what was sent since the last cut.
+func (r *recorder) cut() []byte {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	sent := r.sent
+	r.sent = nil
+	return sent
+}
+
+type recordedConn struct {
+	net.Conn
+	recorder *recorder
+}
+
+func (c *recordedConn) Write(b []byte) (int, error) {
+	c.recorder.mu.Lock()
+	if len(c.recorder.sent) < recorderLimit {
+		c.recorder.sent = append(c.recorder.sent, b...)
+	}
+	c.recorder.mu.Unlock()
+	return c.Conn.Write(b)
+}
+
+// A tap sees what the relay sees.
+type tap struct {
+	mu     sync.Mutex
+	submit *api.Submit // the last
+	lookup *api.LookupRequest
+	tls    tls.ConnectionState // of the last connection
+}
+
+func (t *tap) serverOptions() []grpc.ServerOption {
+	return []grpc.ServerOption{grpc.ChainUnaryInterceptor(t.unary), grpc.ChainStreamInterceptor(t.stream)}
+}
+
+func (t *tap) unary(ctx context.Context, request any, _ *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+	if lookup, ok := request.(*api.LookupRequest); ok {
+		t.mu.Lock()
+		t.lookup = lookup
+		t.mu.Unlock()
+	}
+	return handler(ctx, request)
+}
+
+func (t *tap) stream(server any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
+	if p, ok := peer.FromContext(stream.Context()); ok {
+		if info, ok := p.AuthInfo.(credentials.TLSInfo); ok {
+			t.mu.Lock()
+			t.tls = info.State
+			t.mu.Unlock()
+		}
+	}
+	return handler(server, &tappedStream{ServerStream: stream, tap: t})
+}
+
+type tappedStream struct {
+	grpc.ServerStream
+	tap *tap
+}
+
+func (s *tappedStream) RecvMsg(m any) error {
+	if err := s.ServerStream.RecvMsg(m); err != nil {
+		return err
+	}
+	if frame, ok := m.(*api.ClientFrame); ok && frame.GetSubmit() != nil {
+		s.tap.mu.Lock()
+		s.tap.submit = frame.GetSubmit()
+		s.tap.mu.Unlock()
+	}
+	return nil
+}
+
+func (t *tap) lastSubmit() *api.Submit {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.submit
+}
+
+func (t *tap) connection() tls.ConnectionState {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.tls
+}
