@@ -1,0 +1,134 @@
+package messenger
+
+import (
+	"errors"
+	"fmt"
+
+	"sealpost/identity"
+)
+
+// Errors that a front end tells apart. Those that need data are types.
+var (
+	// ErrNoProfile: there is no profile in the directory.
+	ErrNoProfile = errors.New("there is no profile here")
+	// ErrProfileExists: Create found a profile in the directory.
+	ErrProfileExists = errors.New("there is a profile here already")
+	// ErrProfileName: a profile's name is malformed.
+	ErrProfileName = errors.New("a profile's name has 1 to 32 characters: a-z, 0-9, dash and underscore, and starts with a letter or a digit")
+	// ErrWrongPassphrase: the passphrase does not open the profile.
+	ErrWrongPassphrase = errors.New("wrong passphrase")
+	// ErrWrongUnlocker: the profile is protected in another way than the
+	// [Unlocker] offers; [Protection] tells which.
+	ErrWrongUnlocker = errors.New("the profile is protected in another way")
+	// ErrKeyring: the operating system's keyring cannot be used, or does not have
+	// the key of the profile.
+	ErrKeyring = errors.New("the system keyring does not give the profile's key")
+	// ErrKeyFile: the key file is missing, damaged, or readable by others.
+	ErrKeyFile = errors.New("the profile's key file is not usable")
+	// ErrDamaged: a file of the profile is not what this program wrote.
+	ErrDamaged = errors.New("the profile is damaged")
+	// ErrNewerProfile: a newer version of the program wrote the profile.
+	ErrNewerProfile = errors.New("a newer version of this program wrote the profile")
+	// ErrClosed: the client is closed.
+	ErrClosed = errors.New("the profile is closed")
+	// ErrRunning: Run was called while it runs.
+	ErrRunning = errors.New("the client runs already")
+
+	// ErrNameTaken: the name belongs to another account on this server.
+	ErrNameTaken = errors.New("the name is taken on this server")
+	// ErrRegistrationClosed: the server takes no new accounts from here.
+	ErrRegistrationClosed = errors.New("the server takes no registrations from here")
+	// ErrServerUnavailable: the server cannot be reached now.
+	ErrServerUnavailable = errors.New("the server cannot be reached")
+	// ErrReplaced: the same device connected from elsewhere, and the server
+	// closed this line in its favour.
+	ErrReplaced = errors.New("this device connected from somewhere else")
+	// ErrClockSkew: the clock of this computer is too far from the server's.
+	ErrClockSkew = errors.New("the clock of this computer and that of the server are too far apart")
+	// ErrRefused: the server refused a call for a reason that is not one of the
+	// above.
+	ErrRefused = errors.New("the server refused")
+
+	// ErrUnknownRecipient: the server knows no such account.
+	ErrUnknownRecipient = errors.New("no such account on this server")
+	// ErrSelf: a message, or another thing that needs a second person, was
+	// addressed to the profile's own account.
+	ErrSelf = errors.New("this is your own account")
+	// ErrText: a text is empty or not valid UTF-8.
+	ErrText = errors.New("a message is text in UTF-8, and not empty")
+	// ErrUnknownMessage: there is no message of this profile's with this id.
+	ErrUnknownMessage = errors.New("no such message")
+	// ErrUnknownContact: there is no contact of this name.
+	ErrUnknownContact = errors.New("no such contact")
+	// ErrKeyMismatch: the key to accept or verify is neither the pinned one nor
+	// the one that the server offers now.
+	ErrKeyMismatch = errors.New("this is not the contact's key")
+	// ErrBadDirectory: the server's answer about an account does not hold together.
+	ErrBadDirectory = errors.New("the server gave a false answer about an account")
+)
+
+// A ProfileInUseError says that another process has the profile open.
+type ProfileInUseError struct {
+	PID int // the other process, 0 where it could not be read
+}
+
+func (e *ProfileInUseError) Error() string {
+	if e.PID == 0 {
+		return "the profile is in use by another process"
+	}
+	return fmt.Sprintf("the profile is in use by process %d", e.PID)
+}
+
+// A ServerChangedError says that a server showed another TLS key than the one
+// pinned for it: it was set up anew, or somebody stands in between. Nothing was
+// sent to it.
+type ServerChangedError struct {
+	Address         string
+	Pinned, Offered identity.ServerID
+}
+
+func (e *ServerChangedError) Error() string {
+	return fmt.Sprintf("the server %s changed its key: pinned %v, now %v", e.Address, e.Pinned, e.Offered)
+}
+
+// A KeyChangedError says that an account has another key than the one pinned
+// for it: the person set up anew, or somebody stands in between. Nothing was
+// sent under the new key. [Client.AcceptKey] accepts it.
+type KeyChangedError struct {
+	Username        identity.Username
+	Pinned, Offered identity.AccountKey
+	Verified        bool // the pinned key had been verified by hand
+}
+
+func (e *KeyChangedError) Error() string {
+	return fmt.Sprintf("the key of %s changed: pinned %v, now %v", e.Username, e.Pinned, e.Offered)
+}
+
+// An UntrustedError says that [TrustStrict] refused an account whose key is not
+// pinned. [Client.Verify] pins it after a person compared it.
+type UntrustedError struct {
+	Username identity.Username
+	Offered  identity.AccountKey
+}
+
+func (e *UntrustedError) Error() string {
+	return fmt.Sprintf("the key of %s has not been verified: %v", e.Username, e.Offered)
+}
+
+// A TooLargeError says that a text is longer than a message can be. Nothing was
+// written.
+type TooLargeError struct {
+	Size, Limit int // bytes
+}
+
+func (e *TooLargeError) Error() string {
+	return fmt.Sprintf("the message has %d bytes, and %d are the most; send it as a file", e.Size, e.Limit)
+}
+
+// A FailedError says that a message will not go out, and why.
+type FailedError struct {
+	ID     MessageID
+	Reason string
+}
+
+func (e *FailedError) Error() string { return "the message was not sent: " + e.Reason }

@@ -1,0 +1,53 @@
+package messenger
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"time"
+
+	"sealpost/identity"
+)
+
+// A DialFunc opens a connection to host:port.
+type DialFunc func(ctx context.Context, address string) (net.Conn, error)
+
+// Options say how to open a profile.
+type Options struct {
+	Dir    string           // the profile's directory, see [ProfileDir]
+	Unlock Unlocker         // how the database key is protected
+	Clock  func() time.Time // nil: time.Now
+	Logger *slog.Logger     // nil: nothing is logged. No key, text or name is logged
+	Dial   DialFunc         // nil: TCP
+}
+
+// NewProfile says whom to make a profile for, and at which server.
+type NewProfile struct {
+	Username    identity.Username
+	Server      string            // host:port
+	Fingerprint identity.ServerID // the server's key as the person confirmed it, see [ServerFingerprint]
+	Trust       TrustPolicy
+}
+
+// An Account is who a profile belongs to.
+type Account struct {
+	Username    identity.Username
+	AccountKey  identity.AccountKey
+	DeviceID    identity.DeviceID
+	Server      string // host:port
+	Fingerprint identity.ServerID
+	Trust       TrustPolicy
+	// FileRecipient is the age recipient that files for this account are
+	// encrypted to.
+	FileRecipient string
+}
+
+// A SendOption changes one call.
+type SendOption func(*sendOptions)
+
+type sendOptions struct{ trust TrustPolicy }
+
+// WithTrust uses this policy instead of the profile's.
+func WithTrust(policy TrustPolicy) SendOption {
+	return func(o *sendOptions) { o.trust = policy }
+}
