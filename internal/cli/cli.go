@@ -89,7 +89,7 @@ func report(w io.Writer, err error) int {
 		return exitOK
 	}
 	forPerson := explain(err)
-	fmt.Fprintf(w, "sealpost: error: %s\n", terminal.Printable(err.Error()))
+	fmt.Fprintf(w, "sealpost: error: %s\n", terminal.Printable(forPerson.Error()))
 	if forPerson.hint != "" {
 		fmt.Fprintf(w, "sealpost: hint: %s\n", terminal.Printable(forPerson.hint))
 	}
