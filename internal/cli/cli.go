@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -17,7 +16,11 @@ import (
 
 // commands is the whole command line. Each command stands in a file of its name.
 type commands struct {
-	Demo demoCmd `cmd:"" help:"Watch a message travel: keys, ciphertext, what the server holds, an attack."`
+	Demo   demoCmd       `cmd:"" help:"Watch a message travel: keys, ciphertext, what the server holds, an attack."`
+	Client clientCommand `cmd:"" help:"Chat; the first run asks for a name and a server."`
+	Send   sendCommand   `cmd:"" help:"Send one message."`
+	Inbox  inboxCommand  `cmd:"" help:"Print new messages."`
+	Verify verifyCommand `cmd:"" help:"Compare and confirm somebody's key."`
 }
 
 // environment is what a command may touch of the world around it.
@@ -86,13 +89,14 @@ func report(w io.Writer, err error) int {
 	if err == nil {
 		return exitOK
 	}
-	var forPerson *userError
-	if !errors.As(err, &forPerson) {
-		forPerson = &userError{status: exitFailure, err: err}
-	}
-	fmt.Fprintf(w, "sealpost: error: %s\n", terminal.Printable(err.Error()))
+	forPerson := explain(err)
+	text := "sealpost: error: " + terminal.Printable(forPerson.Error())
 	if forPerson.hint != "" {
-		fmt.Fprintf(w, "sealpost: hint: %s\n", terminal.Printable(forPerson.hint))
+		text += "\nsealpost: hint: " + terminal.Printable(forPerson.hint)
 	}
+	if columns := columnsOf(w); columns > 0 {
+		text = terminal.Wrap(text, columns, 2)
+	}
+	fmt.Fprintln(w, text)
 	return forPerson.status
 }

@@ -18,7 +18,7 @@ func Printable(s string) string {
 		switch {
 		case r == utf8.RuneError && size == 1:
 			fmt.Fprintf(&b, `\x%02x`, s[i])
-		case r == '\u200d' || unicode.IsPrint(r): // the joiner inside emoji
+		case printable(r):
 			b.WriteRune(r)
 		case r < 0x80:
 			fmt.Fprintf(&b, `\x%02x`, r)
@@ -31,3 +31,17 @@ func Printable(s string) string {
 	}
 	return b.String()
 }
+
+// PrintableText is [Printable] for text of several lines: line feeds stay, tabs
+// become spaces.
+func PrintableText(s string) string {
+	lines := strings.Split(strings.ReplaceAll(strings.ReplaceAll(s, "\r\n", "\n"), "\t", "    "), "\n")
+	for i, line := range lines {
+		lines[i] = Printable(line)
+	}
+	return strings.Join(lines, "\n")
+}
+
+// printable tells whether a character shows as itself. The one invisible
+// character among them joins the parts of an emoji.
+func printable(r rune) bool { return r == '\u200d' || unicode.IsPrint(r) }
