@@ -16,7 +16,7 @@ import (
 
 // commands is the whole command line. Each command stands in a file of its name.
 type commands struct {
-	Demo   demoCmd       `cmd:"" help:"Watch a message travel: keys, ciphertext, what the server holds, an attack."`
+	Demo   demoCommand   `cmd:"" help:"Watch a message travel: keys, ciphertext, what the server holds, an attack."`
 	Client clientCommand `cmd:"" help:"Chat; the first run asks for a name and a server."`
 	Send   sendCommand   `cmd:"" help:"Send one message."`
 	Inbox  inboxCommand  `cmd:"" help:"Print new messages."`

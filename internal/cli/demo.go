@@ -12,14 +12,14 @@ import (
 	"sealpost/internal/terminal"
 )
 
-type demoCmd struct {
+type demoCommand struct {
 	Step    bool `help:"Wait for Enter after each step."`
 	NoColor bool `help:"Do not use colours."`
 	JSON    bool `help:"Print each step as one line of JSON, with all bytes."`
 }
 
 // Run plays the demo.
-func (c *demoCmd) Run(env *environment) error {
+func (c *demoCommand) Run(env *environment) error {
 	if c.JSON {
 		return demo.Run(env.ctx, demo.JSON(env.stdout))
 	}

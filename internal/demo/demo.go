@@ -140,7 +140,10 @@ func (s *story) numbersAreCompared(ctx context.Context) error {
 
 func (s *story) aliceTypes(ctx context.Context) error {
 	s.alice.goOnline(ctx)
-	s.alice.line.cut()
+	if _, err := await(s.alice, func(e messenger.ConnectionChanged) bool { return e.Online }); err != nil {
+		return err
+	}
+	s.alice.line.cut() // the connection is up: what follows is the letter
 	if err := s.alice.send(ctx, "bob", aliceWrites, messenger.Accepted); err != nil {
 		return err
 	}
@@ -176,12 +179,12 @@ func sealedFacts(who Party, payload []byte) ([]Fact, error) {
 	if len(payload) <= fixed {
 		return nil, fmt.Errorf("a sealed message of %d bytes is too short to show", len(payload))
 	}
+	rest := len(payload) - fixed
 	var facts []Fact
 	for _, field := range sealedFields {
 		size := field.size
 		if size < 0 {
-			size = len(payload) - fixed
-			fixed += size
+			size = rest
 		}
 		facts = append(facts, Fact{Who: who, Name: field.name, Value: hex.EncodeToString(payload[:size]), Hex: true, Note: field.note})
 		payload = payload[size:]

@@ -124,7 +124,11 @@ func (s *Screen) value(f Fact) string {
 		}
 		b.WriteString(shown[i:min(i+4, len(shown))])
 	}
-	return fmt.Sprintf("%s%s (%d bytes)", b.String(), rest, len(f.Value)/2)
+	unit := "bytes"
+	if len(f.Value) == 2 {
+		unit = "byte"
+	}
+	return fmt.Sprintf("%s%s (%d %s)", b.String(), rest, len(f.Value)/2, unit)
 }
 
 func (s *Screen) verdict(verdict, text string) string {
@@ -141,7 +145,8 @@ func (s *Screen) verdict(verdict, text string) string {
 // diagram draws the three parties with an arrow between two of them.
 func (s *Screen) diagram(flow Flow) string {
 	if s.width() < diagramWidth {
-		return fmt.Sprintf("%s --%s--> %s", s.party(flow.From, string(flow.From)), flow.Label, s.party(flow.To, string(flow.To)))
+		line := fmt.Sprintf("%s → %s: %s", s.party(flow.From, string(flow.From)), s.party(flow.To, string(flow.To)), flow.Label)
+		return lipgloss.Wrap(line, s.width(), "")
 	}
 	boxes := make([]string, 0, 3)
 	for _, p := range []Party{Alice, Relay, Bob} {

@@ -53,6 +53,7 @@ func (s *stage) openRelay() error {
 	s.server, err = relay.New(relay.Config{
 		Store:            s.store,
 		Certificate:      certificate,
+		Limits:           relay.DefaultLimits(),
 		OpenRegistration: true,
 		ServerOptions:    append(s.enemy.ServerOptions(), s.tap.serverOptions()...),
 	})
