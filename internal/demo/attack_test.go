@@ -5,7 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -17,7 +19,12 @@ import (
 // newStage returns a real relay under our control, with Alice and Bob on line.
 func newStage(t *testing.T) *stage {
 	t.Helper()
-	s := &stage{dir: t.TempDir()}
+	return newStageWithLog(t, nil)
+}
+
+func newStageWithLog(t *testing.T, log *slog.Logger) *stage {
+	t.Helper()
+	s := &stage{dir: t.TempDir(), log: log}
 	t.Cleanup(func() {
 		if err := s.close(); err != nil {
 			t.Errorf("closing the stage: %v", err)
@@ -340,11 +347,29 @@ func TestAttackFlippedBit(t *testing.T) {
 	wantShown(t, s.bob, "alice")
 }
 
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
 // A conversation leaves nothing readable in any file of the relay, and nothing
 // but the directory's public entries tells who is who (attack G2).
 func TestAttackG2NothingReadableAtTheRelay(t *testing.T) {
 	const canary = "canary-7f3a-at-the-lighthouse"
-	s := newStage(t)
+	var log lockedBuffer
+	s := newStageWithLog(t, slog.New(slog.NewJSONHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})))
 	s.bob.cancel() // his mailbox stays full
 	if err := <-s.bob.done; err != nil {
 		t.Fatal(err)
@@ -367,6 +392,15 @@ func TestAttackG2NothingReadableAtTheRelay(t *testing.T) {
 		}
 		if bytes.Contains(s.alice.line.cut(), secret) {
 			t.Errorf("%s went over the cable readable", what)
+		}
+	}
+	for what, secret := range map[string]string{
+		"the text": canary, "a name": "alice", "another name": "bob",
+		"an account key": strings.TrimPrefix(s.alice.client.Self().AccountKey.String(), "account:"),
+		"a device id":    strings.TrimPrefix(s.alice.client.Self().DeviceID.String(), "id:"),
+	} {
+		if strings.Contains(log.String(), secret) {
+			t.Errorf("the logs hold %s:\n%s", what, log.String())
 		}
 	}
 	// The search would find what is there: the directory's public entry.

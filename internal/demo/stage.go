@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -29,6 +30,7 @@ const patience = 30 * time.Second
 // A stage is a relay with two clients, and a tap on what passes between.
 type stage struct {
 	dir     string
+	log     *slog.Logger // of all three; nil: none
 	enemy   malice.Relay
 	tap     tap
 	server  *relay.Server
@@ -54,6 +56,7 @@ func (s *stage) openRelay() error {
 		Store:            s.store,
 		Certificate:      certificate,
 		Limits:           relay.DefaultLimits(),
+		Logger:           s.log,
 		OpenRegistration: true,
 		ServerOptions:    append(s.enemy.ServerOptions(), s.tap.serverOptions()...),
 	})
@@ -104,6 +107,7 @@ func (s *stage) enter(ctx context.Context, party Party, username identity.Userna
 		Dir:    p.dir,
 		Unlock: messenger.KeyFile(),
 		Dial:   p.line.dial,
+		Logger: s.log,
 	}, messenger.NewProfile{Username: username, Server: s.address, Fingerprint: s.server.ID()})
 	if err != nil {
 		return nil, fmt.Errorf("making %s's account: %w", party, err)
