@@ -17,6 +17,8 @@ import (
 
 // commands is the whole command line. Each command stands in a file of its name.
 type commands struct {
+	Server serverCommand `cmd:"" help:"Run the relay."`
+	Bench  benchCommand  `cmd:"" help:"Measure the relay under load."`
 }
 
 // environment is what a command may touch of the world around it.
