@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"os"
 	"path/filepath"
 
 	"github.com/ncruces/go-sqlite3"
@@ -37,6 +38,9 @@ func openStore(ctx context.Context, path string, key []byte) (*store, error) {
 	if len(key) != databaseKeySize {
 		return nil, fmt.Errorf("a database key of %d bytes: %w", len(key), ErrDamaged)
 	}
+	if err := makePrivate(path); err != nil {
+		return nil, err
+	}
 	writer, err := openPool(path, key, 1, "PRAGMA query_only = OFF")
 	if err != nil {
 		return nil, err
@@ -49,6 +53,21 @@ func openStore(ctx context.Context, path string, key []byte) (*store, error) {
 		return nil, errors.Join(err, writer.Close())
 	}
 	return &store{writer: writer, reader: reader}, nil
+}
+
+// makePrivate makes the database and its journal, if need be, so that nobody
+// else may read them: left to SQLite, that depends on the umask.
+func makePrivate(path string) error {
+	for _, name := range []string{path, path + "-wal", path + "-shm"} {
+		f, err := os.OpenFile(name, os.O_CREATE|os.O_RDWR, 0o600)
+		if err == nil {
+			err = errors.Join(f.Chmod(0o600), f.Close())
+		}
+		if err != nil {
+			return fmt.Errorf("making the database private: %w", err)
+		}
+	}
+	return nil
 }
 
 // openPool sets every pragma on every connection. They and the key do not stand
