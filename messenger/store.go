@@ -55,10 +55,11 @@ func openStore(ctx context.Context, path string, key []byte) (*store, error) {
 	return &store{writer: writer, reader: reader}, nil
 }
 
-// makePrivate makes the database and its journal, if need be, so that nobody
-// else may read them: left to SQLite, that depends on the umask.
+// makePrivate makes the database and its index, if need be, so that nobody else
+// may read them: left to SQLite, that depends on the umask. The journal takes its
+// mode after the database, see openPool.
 func makePrivate(path string) error {
-	for _, name := range []string{path, path + "-wal", path + "-shm"} {
+	for _, name := range []string{path, path + "-shm"} {
 		f, err := os.OpenFile(name, os.O_CREATE|os.O_RDWR, 0o600)
 		if err == nil {
 			err = errors.Join(f.Chmod(0o600), f.Close())
@@ -77,7 +78,8 @@ func openPool(path string, key []byte, connections int, more string) (*sql.DB, e
 	if err != nil {
 		return nil, fmt.Errorf("finding the database: %w", err)
 	}
-	source := url.URL{Scheme: "file", Path: filepath.ToSlash(path), RawQuery: "vfs=adiantum&_txlock=immediate"}
+	parameters := url.Values{"vfs": {"adiantum"}, "_txlock": {"immediate"}, "modeof": {path}}
+	source := url.URL{Scheme: "file", Path: filepath.ToSlash(path), RawQuery: parameters.Encode()}
 	pool, err := driver.Open(source.String(), func(conn *sqlite3.Conn) error {
 		for _, statement := range []string{
 			"PRAGMA hexkey = '" + hex.EncodeToString(key) + "'", // first, or nothing can be read
