@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -17,6 +16,10 @@ import (
 
 // commands is the whole command line. Each command stands in a file of its name.
 type commands struct {
+	Client clientCommand `cmd:"" help:"Chat; the first run asks for a name and a server."`
+	Send   sendCommand   `cmd:"" help:"Send one message."`
+	Inbox  inboxCommand  `cmd:"" help:"Print new messages."`
+	Verify verifyCommand `cmd:"" help:"Compare and confirm somebody's key."`
 }
 
 // environment is what a command may touch of the world around it.
@@ -85,10 +88,7 @@ func report(w io.Writer, err error) int {
 	if err == nil {
 		return exitOK
 	}
-	var forPerson *userError
-	if !errors.As(err, &forPerson) {
-		forPerson = &userError{status: exitFailure, err: err}
-	}
+	forPerson := explain(err)
 	fmt.Fprintf(w, "sealpost: error: %s\n", terminal.Printable(err.Error()))
 	if forPerson.hint != "" {
 		fmt.Fprintf(w, "sealpost: hint: %s\n", terminal.Printable(forPerson.hint))

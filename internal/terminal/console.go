@@ -27,6 +27,9 @@ func NewConsole(in *os.File, out io.Writer) *Console {
 // Reader returns what comes after the lines that were read.
 func (c *Console) Reader() io.Reader { return c.reader }
 
+// Reads tells whether in is what the console reads from.
+func (c *Console) Reads(in *os.File) bool { return c.in == in }
+
 // Ask shows a question and returns the line that answers it, of at most
 // [MaxLine] bytes. The error is io.EOF where the input ended, [ErrLineTooLong],
 // or that of ctx.
@@ -62,16 +65,16 @@ func (c *Console) AskSecret(ctx context.Context, question string) ([]byte, error
 // wait returns when ctx ends even if read does not: a read from a terminal
 // cannot be stopped.
 func (c *Console) wait(ctx context.Context, read func() (string, error)) (string, error) {
-	answers := make(chan input, 1)
+	answers := make(chan Input, 1)
 	go func() {
 		text, err := read()
-		answers <- input{text, err}
+		answers <- Input{text, err}
 	}()
 	select {
 	case <-ctx.Done():
 		return "", ctx.Err()
 	case answer := <-answers:
-		return answer.text, answer.err
+		return answer.Text, answer.Err
 	}
 }
 

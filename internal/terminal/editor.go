@@ -46,17 +46,17 @@ type editor struct {
 	draft   []rune   // the line being typed while an older one is shown
 }
 
-// An input is a finished line or why there is none.
-type input struct {
-	text string
-	err  error
+// An Input is a finished line, or why there is none.
+type Input struct {
+	Text string
+	Err  error
 }
 
 // feed takes bytes from the keyboard and returns the lines they finish.
-func (e *editor) feed(b []byte) ([]input, error) {
+func (e *editor) feed(b []byte) ([]Input, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	var inputs []input
+	var inputs []Input
 	for _, press := range e.keys.feed(b) {
 		if done, ok := e.press(press); ok {
 			inputs = append(inputs, done)
@@ -70,14 +70,8 @@ func (e *editor) feed(b []byte) ([]input, error) {
 func (e *editor) print(text string, indent int) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	var b strings.Builder
-	b.WriteString(e.erasing())
-	for line := range strings.SplitSeq(text, "\n") {
-		for _, row := range wrap(line, e.room(), indent) {
-			b.WriteString(row + "\r\n")
-		}
-	}
-	return e.write(b.String() + e.drawing())
+	rows := strings.ReplaceAll(Wrap(text, e.room(), indent), "\n", "\r\n")
+	return e.write(e.erasing() + rows + "\r\n" + e.drawing())
 }
 
 // setPrompt changes what stands before the line.
@@ -155,7 +149,7 @@ func cell(r rune) string {
 }
 
 // press changes the line as the key says. It returns true when that ends it.
-func (e *editor) press(press keyPress) (input, bool) {
+func (e *editor) press(press keyPress) (Input, bool) {
 	switch press.code {
 	case keyRune:
 		e.insert(press.r)
@@ -163,12 +157,12 @@ func (e *editor) press(press keyPress) (input, bool) {
 		return e.submit(), true
 	case keyEOF:
 		if len(e.line) == 0 {
-			return input{err: io.EOF}, true
+			return Input{Err: io.EOF}, true
 		}
 		e.delete(e.pos, e.pos+1)
 	case keyInterrupt:
 		if len(e.line) == 0 {
-			return input{err: ErrInterrupted}, true
+			return Input{Err: ErrInterrupted}, true
 		}
 		e.replace(nil)
 	case keyUp:
@@ -188,7 +182,7 @@ func (e *editor) press(press keyPress) (input, bool) {
 	default:
 		e.pos = e.target(press.code)
 	}
-	return input{}, false
+	return Input{}, false
 }
 
 // target returns where a key moves the cursor.
@@ -268,16 +262,16 @@ func (e *editor) recallLine(i int) {
 	e.replace([]rune(e.history[i]))
 }
 
-func (e *editor) submit() input {
+func (e *editor) submit() Input {
 	text, tooLong := string(e.line), e.tooLong || len(string(e.line)) > MaxLine
 	e.replace(nil)
 	if tooLong {
-		return input{err: ErrLineTooLong}
+		return Input{Err: ErrLineTooLong}
 	}
 	if text != "" && (len(e.history) == 0 || e.history[len(e.history)-1] != text) {
 		e.history = append(e.history, text)
 		e.history = e.history[max(0, len(e.history)-maxHistory):]
 	}
 	e.recall = len(e.history)
-	return input{text: text}
+	return Input{Text: text}
 }

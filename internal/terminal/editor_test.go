@@ -72,7 +72,7 @@ func newTestEditor(columns int) (*editor, *screen) {
 	return &editor{out: s, columns: func() int { return s.columns }, prompt: "bob> "}, s
 }
 
-func typed(t *testing.T, e *editor, keys string) []input {
+func typed(t *testing.T, e *editor, keys string) []Input {
 	t.Helper()
 	inputs, err := e.feed([]byte(keys))
 	if err != nil {
@@ -110,7 +110,7 @@ func TestEditorKeys(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			e, s := newTestEditor(40)
 			inputs := typed(t, e, test.keys)
-			if len(inputs) != 1 || inputs[0].text != test.want || inputs[0].err != nil {
+			if len(inputs) != 1 || inputs[0].Text != test.want || inputs[0].Err != nil {
 				t.Errorf("got %v, want %q", inputs, test.want)
 			}
 			// The same, a byte at a time.
@@ -119,7 +119,7 @@ func TestEditorKeys(t *testing.T) {
 			for _, b := range []byte(test.keys) {
 				inputs = append(inputs, typed(t, e, string([]byte{b}))...)
 			}
-			if len(inputs) != 1 || inputs[0].text != test.want {
+			if len(inputs) != 1 || inputs[0].Text != test.want {
 				t.Errorf("byte by byte: got %v, want %q", inputs, test.want)
 			}
 			if len(s.bad) > 0 {
@@ -131,13 +131,13 @@ func TestEditorKeys(t *testing.T) {
 
 func TestEditorEnds(t *testing.T) {
 	e, _ := newTestEditor(40)
-	if got := typed(t, e, "\x04"); len(got) != 1 || !errors.Is(got[0].err, io.EOF) {
+	if got := typed(t, e, "\x04"); len(got) != 1 || !errors.Is(got[0].Err, io.EOF) {
 		t.Errorf("Ctrl-D gave %v", got)
 	}
-	if got := typed(t, e, "ab\x03\x03"); len(got) != 1 || !errors.Is(got[0].err, ErrInterrupted) {
+	if got := typed(t, e, "ab\x03\x03"); len(got) != 1 || !errors.Is(got[0].Err, ErrInterrupted) {
 		t.Errorf("Ctrl-C on a line and on none gave %v", got)
 	}
-	if got := typed(t, e, strings.Repeat("x", MaxLine+1)+"\rok\r"); len(got) != 2 || !errors.Is(got[0].err, ErrLineTooLong) || got[1].text != "ok" {
+	if got := typed(t, e, strings.Repeat("x", MaxLine+1)+"\rok\r"); len(got) != 2 || !errors.Is(got[0].Err, ErrLineTooLong) || got[1].Text != "ok" {
 		t.Errorf("a line too long gave %d inputs", len(got))
 	}
 }

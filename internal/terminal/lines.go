@@ -1,7 +1,6 @@
 package terminal
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -23,7 +22,7 @@ const (
 //
 // Its methods may be called from several goroutines.
 type Lines struct {
-	inputs  chan input
+	inputs  chan Input
 	editor  *editor // nil where there is no terminal
 	restore func()
 
@@ -34,7 +33,7 @@ type Lines struct {
 // Lines starts reading lines. Close has to be called to get the terminal back
 // as it was.
 func (c *Console) Lines(out io.Writer) (*Lines, error) {
-	l := &Lines{inputs: make(chan input), out: out, restore: func() {}}
+	l := &Lines{inputs: make(chan Input), out: out, restore: func() {}}
 	screen, ok := out.(*os.File)
 	if ok && term.IsTerminal(int(c.in.Fd())) && term.IsTerminal(int(screen.Fd())) {
 		if err := l.takeTerminal(int(c.in.Fd()), screen); err != nil {
@@ -80,17 +79,10 @@ func (l *Lines) Interactive() bool { return l.editor != nil }
 // Close gives the terminal back.
 func (l *Lines) Close() { l.restore() }
 
-// Next returns the next line. The error is io.EOF at the end of the input
-// (Ctrl-D), [ErrInterrupted], [ErrLineTooLong] (the next line can be read), or
-// that of ctx.
-func (l *Lines) Next(ctx context.Context) (string, error) {
-	select {
-	case <-ctx.Done():
-		return "", ctx.Err()
-	case in := <-l.inputs:
-		return in.text, in.err
-	}
-}
+// Inputs returns where the lines come. The last Err is io.EOF at the end of the
+// input (Ctrl-D), [ErrInterrupted] (Ctrl-C), or what broke; after
+// [ErrLineTooLong] more lines come. Somebody has to take them all.
+func (l *Lines) Inputs() <-chan Input { return l.inputs }
 
 func (l *Lines) readKeys(in io.Reader) {
 	buffer := make([]byte, 4096)
@@ -104,7 +96,7 @@ func (l *Lines) readKeys(in io.Reader) {
 			err = drawErr
 		}
 		if err != nil {
-			l.inputs <- input{err: err}
+			l.inputs <- Input{Err: err}
 			return
 		}
 	}
@@ -113,7 +105,7 @@ func (l *Lines) readKeys(in io.Reader) {
 func (l *Lines) readLines(c *Console) {
 	for {
 		text, err := readLine(c.reader)
-		l.inputs <- input{text, err}
+		l.inputs <- Input{text, err}
 		if err != nil && !errors.Is(err, ErrLineTooLong) {
 			return
 		}

@@ -54,8 +54,18 @@ func prefix(s string, columns int) int {
 	return len(s)
 }
 
-// wrap breaks printable text into lines of at most columns, at spaces where it
-// can. Lines after the first begin with indent spaces.
+// Wrap breaks printable text, of one line or several, into lines of at most
+// columns. Lines that it made begin with indent spaces, so that no text can put
+// words where a line of ours would begin.
+func Wrap(text string, columns, indent int) string {
+	var rows []string
+	for line := range strings.SplitSeq(text, "\n") {
+		rows = append(rows, wrap(line, columns, indent)...)
+	}
+	return strings.Join(rows, "\n")
+}
+
+// wrap breaks a line at spaces where it can.
 func wrap(s string, columns, indent int) []string {
 	columns = max(columns, 2)
 	if indent > columns/2 || columns-indent < 2 {

@@ -1,0 +1,53 @@
+package cli
+
+import (
+	"context"
+	"errors"
+
+	"sealpost/internal/terminal"
+	"sealpost/messenger"
+)
+
+type clientCommand struct {
+	profileFlags
+	trustFlags
+	Plain bool `help:"Chat line by line, on any terminal."`
+}
+
+// Help is shown by client --help.
+func (*clientCommand) Help() string {
+	return "The first run asks for a name, a server and a passphrase. Questions and lines may come from a pipe as well: " +
+		"the passphrase, where there is one, is the first line; at the end of the input the client waits until the server " +
+		"has what was written, and ends with status 4 where it does not come to that."
+}
+
+// Run chats.
+func (c *clientCommand) Run(env *environment) (err error) {
+	console := terminal.NewConsole(env.stdin, env.stderr)
+	client, err := c.openOrCreate(env, console)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(env.ctx)
+	defer cancel()
+	events := client.Subscribe(ctx) // before the first of them
+	s := start(ctx, client)
+	defer func() { err = errors.Join(err, s.close()) }()
+	lines, err := console.Lines(env.stdout)
+	if err != nil {
+		return err
+	}
+	defer lines.Close()
+	return newChat(s, lines, events, c.options()).run()
+}
+
+func (c *clientCommand) openOrCreate(env *environment, console *terminal.Console) (*messenger.Client, error) {
+	dir, err := messenger.ProfileDir(c.Profile)
+	if err != nil {
+		return nil, err
+	}
+	if messenger.Exists(dir) {
+		return c.open(env, console)
+	}
+	return (&setup{env: env, console: console, dir: dir, trust: c.policy()}).run()
+}

@@ -1,0 +1,88 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"sealpost/identity"
+	"sealpost/internal/terminal"
+	"sealpost/messenger"
+)
+
+// An explanation is what a person, and a program, is told about an error that
+// they may meet.
+type explanation struct {
+	target error
+	status int
+	code   string // stable, for programs
+	hint   string
+}
+
+var explanations = []explanation{
+	{messenger.ErrNoProfile, exitFailure, "NO_PROFILE", "run sealpost client once to choose a name and a server"},
+	{messenger.ErrProfileName, exitUsage, "BAD_PROFILE_NAME", ""},
+	{messenger.ErrWrongPassphrase, exitFailure, "WRONG_PASSPHRASE", "try again; nothing else opens this profile"},
+	{messenger.ErrKeyring, exitFailure, "KEYRING", "log in to your desktop session, or unlock its keyring"},
+	{messenger.ErrKeyFile, exitFailure, "KEY_FILE", "the file has to be as sealpost wrote it, and readable by you alone (mode 0600)"},
+	{messenger.ErrDamaged, exitFailure, "PROFILE_DAMAGED", "restore the profile's folder from a copy, or start anew with --profile and another name"},
+	{messenger.ErrNewerProfile, exitFailure, "PROFILE_TOO_NEW", "use the newest sealpost that you have"},
+	{messenger.ErrNameTaken, exitFailure, "NAME_TAKEN", "choose another name"},
+	{messenger.ErrRegistrationClosed, exitFailure, "REGISTRATION_CLOSED", "ask who runs the server"},
+	{messenger.ErrServerUnavailable, exitUnavailable, "SERVER_UNAVAILABLE", "check the address, and that sealpost server runs there; then try again"},
+	{messenger.ErrReplaced, exitFailure, "REPLACED", "quit the other client of this profile; a profile is for one device only, never copy it"},
+	{messenger.ErrClockSkew, exitFailure, "CLOCK_SKEW", "set the clock of this computer"},
+	{messenger.ErrUnknownRecipient, exitFailure, "UNKNOWN_RECIPIENT", "check the name; whoever you write to has to run sealpost client once on the same server"},
+	{messenger.ErrUnknownContact, exitFailure, "UNKNOWN_CONTACT", "check the name"},
+	{messenger.ErrSelf, exitUsage, "SELF", "name somebody else"},
+	{messenger.ErrText, exitUsage, "BAD_TEXT", "write something; - reads standard input"},
+	{messenger.ErrKeyMismatch, exitKeyChanged, "KEY_MISMATCH", "the key changed once more meanwhile: compare the numbers again with sealpost verify"},
+	{messenger.ErrBadDirectory, exitFailure, "FALSE_ANSWER", "the server is faulty or lies: tell who runs it; nothing was sent"},
+	{identity.ErrForeignServer, exitUsage, "FOREIGN_SERVER", "leave out @ and the server: names are of your own server"},
+	{identity.ErrUsername, exitUsage, "BAD_NAME", ""},
+	{terminal.ErrLineTooLong, exitFailure, "TOO_LARGE", "encrypt it as a file with sealpost encrypt"},
+	{context.Canceled, exitFailure, "INTERRUPTED", ""},
+}
+
+// explain finds what to say about an error, and what else to do.
+func explain(err error) *userError {
+	if known, ok := errors.AsType[*userError](err); ok {
+		return known
+	}
+	if told := explainType(err); told != nil {
+		return told
+	}
+	for _, e := range explanations {
+		if errors.Is(err, e.target) {
+			return &userError{status: e.status, code: e.code, err: err, hint: e.hint}
+		}
+	}
+	return &userError{status: exitFailure, code: "FAILED", err: err}
+}
+
+func explainType(err error) *userError {
+	if e, ok := errors.AsType[*messenger.KeyChangedError](err); ok {
+		return &userError{status: exitKeyChanged, code: "KEY_CHANGED", err: err, hint: fmt.Sprintf(
+			"nothing was sent: ask %[1]s whether they set up anew, and compare the numbers with sealpost verify %[1]s", e.Username)}
+	}
+	if e, ok := errors.AsType[*messenger.UntrustedError](err); ok {
+		return &userError{status: exitKeyChanged, code: "NOT_VERIFIED", err: err, hint: fmt.Sprintf(
+			"nothing was sent: with --trust strict, sealpost verify %s comes first", e.Username)}
+	}
+	if e, ok := errors.AsType[*messenger.ServerChangedError](err); ok {
+		return &userError{status: exitFailure, code: "SERVER_CHANGED", err: err, hint: fmt.Sprintf(
+			"SOMEBODY MAY STAND BETWEEN YOU AND %s; nothing was sent. Ask who runs it, and by another way. "+
+				"If it was set up anew, its accounts are gone: make a new one with sealpost client --profile and another name", e.Address)}
+	}
+	if _, ok := errors.AsType[*messenger.ProfileInUseError](err); ok {
+		return &userError{status: exitFailure, code: "PROFILE_IN_USE", err: err,
+			hint: "quit that one first, or use another profile with --profile"}
+	}
+	if _, ok := errors.AsType[*messenger.TooLargeError](err); ok {
+		return &userError{status: exitFailure, code: "TOO_LARGE", err: err, hint: "nothing was sent: sealpost encrypt seals a file of any size"}
+	}
+	if _, ok := errors.AsType[*messenger.FailedError](err); ok {
+		return &userError{status: exitFailure, code: "NOT_SENT", err: err}
+	}
+	return nil
+}

@@ -1,0 +1,170 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"golang.org/x/term"
+
+	"sealpost/internal/terminal"
+	"sealpost/messenger"
+)
+
+// quietTime is how long the server says nothing before its mailbox counts as
+// empty: it does not say so itself.
+const quietTime = 500 * time.Millisecond
+
+type inboxCommand struct {
+	profileFlags
+	Follow bool `help:"Go on, and print messages as they come, until Ctrl-C."`
+	JSON   bool `name:"json" help:"Print each message as a line of JSON."`
+}
+
+// Help is shown by inbox --help.
+func (*inboxCommand) Help() string {
+	return `Prints, oldest first, what came in and was not shown before, here or in the chat. A message counts as shown once it is written out: where that breaks off, it comes again the next time.
+
+With --json a line holds: kind ("text", "gap", "key-changed", "key-accepted"), from, received, and by kind id, text and time (as the sender says); missing (how many messages have not arrived); key. Times are RFC 3339 in UTC. More fields may come.`
+}
+
+// inboxLine is a line of inbox --json.
+type inboxLine struct {
+	Kind     string               `json:"kind"`
+	From     string               `json:"from"`
+	ID       *messenger.MessageID `json:"id,omitempty"`
+	Text     string               `json:"text,omitempty"`
+	Time     *time.Time           `json:"time,omitempty"`
+	Received time.Time            `json:"received"`
+	Missing  uint64               `json:"missing,omitempty"`
+	Key      string               `json:"key,omitempty"`
+}
+
+func newInboxLine(m messenger.Message) inboxLine {
+	line := inboxLine{Kind: m.Kind.String(), From: string(m.With), Received: m.Stored, Missing: m.Missing}
+	switch m.Kind {
+	case messenger.KindText:
+		line.ID, line.Text, line.Time = &m.ID, m.Text, &m.Time
+	case messenger.KindKeyChanged, messenger.KindKeyAccepted:
+		line.Key = m.Text
+	}
+	return line
+}
+
+// Run prints what came in.
+func (c *inboxCommand) Run(env *environment) (err error) {
+	client, err := c.open(env, terminal.NewConsole(env.stdin, env.stderr))
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(env.ctx)
+	defer cancel()
+	events := client.Subscribe(ctx)
+	s := start(ctx, client)
+	defer func() { err = errors.Join(err, s.close()) }()
+	if err := c.print(s, env.stdout); err != nil {
+		return err
+	}
+	if c.Follow {
+		return c.follow(s, events, env.stdout)
+	}
+	return c.fetch(s, events, env.stdout)
+}
+
+// print writes out what is unread.
+func (c *inboxCommand) print(s *session, out io.Writer) error {
+	return s.cause(showUnread(s.ctx, s.Client, func(message messenger.Message) error { return c.printMessage(out, message) }))
+}
+
+func (c *inboxCommand) printMessage(out io.Writer, message messenger.Message) error {
+	if c.JSON {
+		return printJSON(out, newInboxLine(message))
+	}
+	text := messageLines(message, time.Now())
+	if columns := columnsOf(out); columns > 0 {
+		text = terminal.Wrap(text, columns, messageIndent)
+	}
+	_, err := fmt.Fprintln(out, text)
+	return err
+}
+
+// columnsOf returns the width of a terminal, and 0 for what is none.
+func columnsOf(w io.Writer) int {
+	file, ok := w.(*os.File)
+	if !ok {
+		return 0
+	}
+	columns, _, err := term.GetSize(int(file.Fd()))
+	if err != nil {
+		return 0
+	}
+	return columns
+}
+
+// follow prints until somebody ends it.
+func (c *inboxCommand) follow(s *session, events <-chan messenger.Event, out io.Writer) error {
+	for {
+		select {
+		case <-s.ctx.Done():
+			return ended(s)
+		case event := <-events:
+			if err := c.react(s, event, out); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// ended is nil where a person ended it.
+func ended(s *session) error {
+	if cause := context.Cause(s.ctx); !errors.Is(cause, context.Canceled) {
+		return cause
+	}
+	return nil
+}
+
+// fetch prints what the server holds and returns.
+func (c *inboxCommand) fetch(s *session, events <-chan messenger.Event, out io.Writer) error {
+	timer := time.NewTimer(networkTimeout)
+	defer timer.Stop()
+	var online bool
+	failure := messenger.ErrServerUnavailable
+	for {
+		select {
+		case <-s.ctx.Done():
+			return ended(s)
+		case <-timer.C:
+			if !online {
+				return fmt.Errorf("asking for new messages: %w", failure)
+			}
+			return c.print(s, out)
+		case event := <-events:
+			if connection, ok := event.(messenger.ConnectionChanged); ok {
+				online = connection.Online
+				if connection.Err != nil {
+					failure = connection.Err
+				}
+			}
+			if online {
+				timer.Reset(quietTime)
+			}
+			if err := c.react(s, event, out); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+func (c *inboxCommand) react(s *session, event messenger.Event, out io.Writer) error {
+	switch event.(type) {
+	case messenger.MessageReceived, messenger.KeyChanged, messenger.Lagged:
+		return c.print(s, out)
+	case nil:
+		<-s.done
+		return ended(s)
+	}
+	return nil
+}
