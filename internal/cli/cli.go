@@ -20,6 +20,10 @@ type commands struct {
 	Send   sendCommand   `cmd:"" help:"Send one message."`
 	Inbox  inboxCommand  `cmd:"" help:"Print new messages."`
 	Verify verifyCommand `cmd:"" help:"Compare and confirm somebody's key."`
+
+	Keygen  keygenCommand  `cmd:"" help:"Make a key pair for files and text."`
+	Encrypt encryptCommand `cmd:"" help:"Encrypt a file or text to public keys."`
+	Decrypt decryptCommand `cmd:"" help:"Decrypt a file or text, and check who signed it."`
 }
 
 // environment is what a command may touch of the world around it.
