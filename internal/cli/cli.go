@@ -93,9 +93,13 @@ func report(w io.Writer, err error) int {
 		return exitOK
 	}
 	forPerson := explain(err)
-	fmt.Fprintf(w, "sealpost: error: %s\n", terminal.Printable(err.Error()))
+	text := "sealpost: error: " + terminal.Printable(forPerson.Error())
 	if forPerson.hint != "" {
-		fmt.Fprintf(w, "sealpost: hint: %s\n", terminal.Printable(forPerson.hint))
+		text += "\nsealpost: hint: " + terminal.Printable(forPerson.hint)
 	}
+	if columns := columnsOf(w); columns > 0 {
+		text = terminal.Wrap(text, columns, 2)
+	}
+	fmt.Fprintln(w, text)
 	return forPerson.status
 }

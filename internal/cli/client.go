@@ -37,7 +37,7 @@ func (c *clientCommand) Run(env *environment) (err error) {
 	if err != nil {
 		return err
 	}
-	defer lines.Close()
+	defer func() { err = errors.Join(err, lines.Close()) }()
 	return newChat(s, lines, events, c.options()).run()
 }
 

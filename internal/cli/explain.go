@@ -41,16 +41,19 @@ var explanations = []explanation{
 	{identity.ErrForeignServer, exitUsage, "FOREIGN_SERVER", "leave out @ and the server: names are of your own server"},
 	{identity.ErrUsername, exitUsage, "BAD_NAME", ""},
 	{terminal.ErrLineTooLong, exitFailure, "TOO_LARGE", "encrypt it as a file with sealpost encrypt"},
-	{context.Canceled, exitFailure, "INTERRUPTED", ""},
+	{context.DeadlineExceeded, exitUnavailable, "TIMEOUT", "the server is slow or gone: try again"},
 }
 
 // explain finds what to say about an error, and what else to do.
 func explain(err error) *userError {
 	if known, ok := errors.AsType[*userError](err); ok {
-		return known
+		return &userError{status: known.status, code: known.code, err: err, hint: known.hint}
 	}
 	if told := explainType(err); told != nil {
 		return told
+	}
+	if errors.Is(err, context.Canceled) {
+		return &userError{status: exitFailure, code: "INTERRUPTED", err: errors.New("interrupted")}
 	}
 	for _, e := range explanations {
 		if errors.Is(err, e.target) {

@@ -130,29 +130,28 @@ func ended(s *session) error {
 func (c *inboxCommand) fetch(s *session, events <-chan messenger.Event, out io.Writer) error {
 	timer := time.NewTimer(networkTimeout)
 	defer timer.Stop()
-	var online bool
-	failure := messenger.ErrServerUnavailable
+	online := false
 	for {
 		select {
 		case <-s.ctx.Done():
 			return ended(s)
 		case <-timer.C:
 			if !online {
-				return fmt.Errorf("asking for new messages: %w", failure)
+				return fmt.Errorf("asking for new messages: %w", messenger.ErrServerUnavailable)
 			}
-			return c.print(s, out)
+			return nil
 		case event := <-events:
+			if err := c.react(s, event, out); err != nil {
+				return err
+			}
 			if connection, ok := event.(messenger.ConnectionChanged); ok {
-				online = connection.Online
 				if connection.Err != nil {
-					failure = connection.Err
+					return fmt.Errorf("asking for new messages: %w", connection.Err)
 				}
+				online = connection.Online
 			}
 			if online {
 				timer.Reset(quietTime)
-			}
-			if err := c.react(s, event, out); err != nil {
-				return err
 			}
 		}
 	}

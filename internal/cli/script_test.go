@@ -27,6 +27,7 @@ func TestScript(t *testing.T) {
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Setup: func(env *testscript.Env) error {
+			setupActors(env)
 			env.Setenv("HOME", env.WorkDir+"/home")
 			env.Setenv("XDG_DATA_HOME", env.WorkDir+"/data")
 			env.Setenv("XDG_CONFIG_HOME", env.WorkDir+"/config")
@@ -39,6 +40,9 @@ func TestScript(t *testing.T) {
 			"freeport": freeport,
 			"waitport": waitport,
 			"status":   status,
+			"act":      act,
+			"nowhere":  nowhere,
+			"register": register,
 		},
 	})
 }

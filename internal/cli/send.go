@@ -72,13 +72,7 @@ func (c *sendCommand) send(env *environment, outcome *sendOutcome) (err error) {
 	if err != nil {
 		return err
 	}
-	console := terminal.NewConsole(env.stdin, env.stderr)
-	if c.Text == "-" && !env.stdinIsTerminal() {
-		if keyboard, err := os.Open("/dev/tty"); err == nil { // the input is the text: a person answers at the keyboard
-			defer keyboard.Close()
-			console = terminal.NewConsole(keyboard, env.stderr)
-		}
-	}
+	console := c.console(env)
 	client, err := c.open(env, console)
 	if err != nil {
 		return err
@@ -90,6 +84,17 @@ func (c *sendCommand) send(env *environment, outcome *sendOutcome) (err error) {
 		return err
 	}
 	return c.deliver(s, to, text, outcome)
+}
+
+// console asks for the passphrase: a person at the keyboard, where the standard
+// input is the text.
+func (c *sendCommand) console(env *environment) *terminal.Console {
+	if c.Text == "-" && !env.stdinIsTerminal() {
+		if keyboard, err := os.Open("/dev/tty"); err == nil {
+			return terminal.NewConsole(keyboard, env.stderr)
+		}
+	}
+	return terminal.NewConsole(env.stdin, env.stderr)
 }
 
 // text reads what to send. Standard input is read where the console left off.

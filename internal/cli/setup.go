@@ -67,7 +67,13 @@ func (s *setup) create(unlock messenger.Unlocker, profile messenger.NewProfile) 
 	return client, nil
 }
 
-func (s *setup) say(format string, args ...any) { fmt.Fprintf(s.env.stderr, format+"\n", args...) }
+func (s *setup) say(format string, args ...any) {
+	text := fmt.Sprintf(format, args...)
+	if columns := columnsOf(s.env.stderr); columns > 0 {
+		text = terminal.Wrap(text, columns, 0)
+	}
+	fmt.Fprintln(s.env.stderr, text)
+}
 
 // ask repeats a question until the answer parses. A script gets one try.
 func ask[T any](s *setup, question string, parse func(string) (T, error)) (T, error) {

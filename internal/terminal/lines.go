@@ -24,7 +24,7 @@ const (
 type Lines struct {
 	inputs  chan Input
 	editor  *editor // nil where there is no terminal
-	restore func()
+	restore func() error
 
 	mu  sync.Mutex // guards out where there is no editor
 	out io.Writer
@@ -33,7 +33,7 @@ type Lines struct {
 // Lines starts reading lines. Close has to be called to get the terminal back
 // as it was.
 func (c *Console) Lines(out io.Writer) (*Lines, error) {
-	l := &Lines{inputs: make(chan Input), out: out, restore: func() {}}
+	l := &Lines{inputs: make(chan Input), out: out, restore: func() error { return nil }}
 	screen, ok := out.(*os.File)
 	if ok && term.IsTerminal(int(c.in.Fd())) && term.IsTerminal(int(screen.Fd())) {
 		if err := l.takeTerminal(int(c.in.Fd()), screen); err != nil {
@@ -53,12 +53,13 @@ func (l *Lines) takeTerminal(fd int, screen *os.File) error {
 		return fmt.Errorf("setting the terminal: %w", err)
 	}
 	paste := os.Getenv("TERM") != "dumb"
-	l.restore = sync.OnceFunc(func() {
-		l.editor.clear()
+	l.restore = sync.OnceValue(func() error {
+		err := l.editor.clear()
 		if paste {
-			io.WriteString(screen, bracketedPasteOff)
+			_, pasteErr := io.WriteString(screen, bracketedPasteOff)
+			err = errors.Join(err, pasteErr)
 		}
-		term.Restore(fd, before)
+		return errors.Join(err, term.Restore(fd, before))
 	})
 	l.editor = &editor{out: screen, columns: func() int {
 		columns, _, err := term.GetSize(int(screen.Fd()))
@@ -77,7 +78,7 @@ func (l *Lines) takeTerminal(fd int, screen *os.File) error {
 func (l *Lines) Interactive() bool { return l.editor != nil }
 
 // Close gives the terminal back.
-func (l *Lines) Close() { l.restore() }
+func (l *Lines) Close() error { return l.restore() }
 
 // Inputs returns where the lines come. The last Err is io.EOF at the end of the
 // input (Ctrl-D), [ErrInterrupted] (Ctrl-C), or what broke; after

@@ -1,0 +1,63 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"sealpost/identity"
+	"sealpost/messenger"
+)
+
+func TestExplain(t *testing.T) {
+	tests := []struct {
+		err    error
+		status int
+		code   string
+	}{
+		{messenger.ErrWrongPassphrase, exitFailure, "WRONG_PASSPHRASE"},
+		{&messenger.KeyChangedError{Username: "bob"}, exitKeyChanged, "KEY_CHANGED"},
+		{&messenger.UntrustedError{Username: "bob"}, exitKeyChanged, "NOT_VERIFIED"},
+		{&messenger.ServerChangedError{Address: "host:1"}, exitFailure, "SERVER_CHANGED"},
+		{&messenger.ProfileInUseError{PID: 7}, exitFailure, "PROFILE_IN_USE"},
+		{&messenger.TooLargeError{Size: 2, Limit: 1}, exitFailure, "TOO_LARGE"},
+		{&messenger.FailedError{Reason: "x"}, exitFailure, "NOT_SENT"},
+		{messenger.ErrServerUnavailable, exitUnavailable, "SERVER_UNAVAILABLE"},
+		{context.DeadlineExceeded, exitUnavailable, "TIMEOUT"},
+		{context.Canceled, exitFailure, "INTERRUPTED"},
+		{identity.ErrForeignServer, exitUsage, "FOREIGN_SERVER"},
+		{errors.New("something"), exitFailure, "FAILED"},
+		{usageError(errors.New("x")), exitUsage, "USAGE"},
+	}
+	for _, test := range tests {
+		got := explain(fmt.Errorf("doing: %w", test.err))
+		if got.status != test.status || got.code != test.code {
+			t.Errorf("%v: status %d code %s, want %d %s", test.err, got.status, got.code, test.status, test.code)
+		}
+	}
+}
+
+func TestExplanationsAreDistinct(t *testing.T) {
+	seen := map[error]bool{}
+	for _, e := range explanations {
+		if seen[e.target] {
+			t.Errorf("%v stands there twice", e.target)
+		}
+		seen[e.target] = true
+		if e.code == "" || e.status == exitOK {
+			t.Errorf("%v has no code or status", e.target)
+		}
+	}
+}
+
+// TestAttackF1Report: what others put into an error stays in its line.
+func TestAttackF1Report(t *testing.T) {
+	var out strings.Builder
+	status := report(&out, errors.New("the server said: \x1b[2J\u202e\nsealpost: all is well"))
+	want := `sealpost: error: the server said: \x1b[2J\u202e\x0asealpost: all is well` + "\n"
+	if status != exitFailure || out.String() != want {
+		t.Errorf("status %d, %q, want %q", status, out.String(), want)
+	}
+}

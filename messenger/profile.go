@@ -1,0 +1,162 @@
+package messenger
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"github.com/adrg/xdg"
+	"github.com/gofrs/flock"
+)
+
+// The files of a profile. There is a profile where there is a protection file:
+// it is the last to be written and the first to be removed.
+const (
+	protectionFileName = "protection.json"
+	databaseFileName   = "profile.db"
+	lockFileName       = "lock"
+	pidFileName        = "pid"
+)
+
+var profileNamePattern = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,31}$`)
+
+// ProfileDir returns the directory of the profile of this name under the XDG
+// data directory. It does not make it. The error is [ErrProfileName].
+func ProfileDir(name string) (string, error) {
+	if !profileNamePattern.MatchString(name) {
+		return "", ErrProfileName
+	}
+	return filepath.Join(xdg.DataHome, "sealpost", "profiles", name), nil
+}
+
+// Exists tells whether there is a profile in dir.
+func Exists(dir string) bool {
+	_, err := os.Stat(filepath.Join(dir, protectionFileName))
+	return err == nil
+}
+
+// Protection tells how an existing profile is protected. The error is
+// [ErrNoProfile], [ErrNewerProfile] or [ErrDamaged].
+func Protection(dir string) (ProtectionKind, error) {
+	p, err := readProtection(dir)
+	return p.Kind, err
+}
+
+func readProtection(dir string) (protection, error) {
+	text, err := os.ReadFile(filepath.Join(dir, protectionFileName))
+	if errors.Is(err, fs.ErrNotExist) {
+		return protection{}, ErrNoProfile
+	}
+	if err != nil {
+		return protection{}, fmt.Errorf("reading how the profile is protected: %w", err)
+	}
+	var p protection
+	if err := json.Unmarshal(text, &p); err != nil {
+		return protection{}, fmt.Errorf("reading how the profile is protected: %w", ErrDamaged)
+	}
+	switch {
+	case p.Version > protectionVersion:
+		return protection{}, ErrNewerProfile
+	case p.Version != protectionVersion,
+		p.Kind != ProtectionPassphrase && p.Kind != ProtectionKeyring && p.Kind != ProtectionKeyFile:
+		return protection{}, fmt.Errorf("reading how the profile is protected: %w", ErrDamaged)
+	}
+	return p, nil
+}
+
+func writeProtection(dir string, p protection) error {
+	text, err := json.MarshalIndent(p, "", "\t")
+	if err != nil {
+		return fmt.Errorf("describing how the profile is protected: %w", err)
+	}
+	return writeFile(filepath.Join(dir, protectionFileName), append(text, '\n'))
+}
+
+// removeLeftovers removes every file of a profile but the lock, which is held.
+func removeLeftovers(dir string) error {
+	var errs []error
+	for _, name := range []string{
+		protectionFileName, databaseFileName, databaseFileName + "-wal", databaseFileName + "-shm",
+		databaseFileName + "-journal", keyFileName,
+	} {
+		if err := os.Remove(filepath.Join(dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// removeProfile removes a profile, and the directory if nothing else is in it.
+func removeProfile(dir string) error {
+	err := removeLeftovers(dir)
+	for _, name := range []string{pidFileName, lockFileName, ""} {
+		_ = os.Remove(filepath.Join(dir, name)) // what cannot go stays, and means nothing
+	}
+	return err
+}
+
+// lockProfile makes this process the only one that has the profile in dir open.
+// The error is a [*ProfileInUseError].
+func lockProfile(dir string) (*flock.Flock, error) {
+	lock := flock.New(filepath.Join(dir, lockFileName), flock.SetPermissions(0o600))
+	held, err := lock.TryLock()
+	if err != nil {
+		return nil, fmt.Errorf("locking the profile: %w", err)
+	}
+	// Beside the lock, not in it: some systems let nobody read a locked file.
+	pidFile := filepath.Join(dir, pidFileName)
+	if !held {
+		return nil, &ProfileInUseError{PID: readPID(pidFile)}
+	}
+	if err := os.WriteFile(pidFile, []byte(strconv.Itoa(os.Getpid())+"\n"), 0o600); err != nil {
+		return nil, errors.Join(fmt.Errorf("locking the profile: %w", err), lock.Close())
+	}
+	return lock, nil
+}
+
+func readPID(path string) int {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return 0
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	if err != nil {
+		return 0
+	}
+	return pid
+}
+
+// writeFile writes a file of mode 0600 so that after a crash there is all of it
+// or none.
+func writeFile(path string, content []byte) error {
+	dir := filepath.Dir(path)
+	f, err := os.CreateTemp(dir, ".new-*") // mode 0600
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name()) // does nothing after the rename
+	_, err = f.Write(content)
+	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	if err := os.Rename(f.Name(), path); err != nil {
+		return err
+	}
+	return syncDir(dir)
+}
+
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	// Where directories cannot be synced, there is nothing to be done about it.
+	_ = d.Sync()
+	return d.Close()
+}

@@ -1,0 +1,148 @@
+package messenger
+
+import (
+	"context"
+	"database/sql"
+	_ "embed" // the schema
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net/url"
+	"path/filepath"
+
+	"github.com/ncruces/go-sqlite3"
+	"github.com/ncruces/go-sqlite3/driver"
+	_ "github.com/ncruces/go-sqlite3/vfs/adiantum" // encrypts the whole file, its journal too
+)
+
+// migrations lead from one version of the schema to the next; the version, in
+// user_version, is how many have run. One that was released never changes.
+var migrations = []string{schemaV1}
+
+//go:embed schema_v1.sql
+var schemaV1 string
+
+const readers = 4
+
+// store is the encrypted database of a profile. One connection writes, several
+// read beside it.
+type store struct {
+	writer *sql.DB
+	reader *sql.DB
+}
+
+// openStore opens or makes the database and brings its schema up to date. The
+// error wraps [ErrDamaged] or [ErrNewerProfile].
+func openStore(ctx context.Context, path string, key []byte) (*store, error) {
+	if len(key) != databaseKeySize {
+		return nil, fmt.Errorf("a database key of %d bytes: %w", len(key), ErrDamaged)
+	}
+	writer, err := openPool(path, key, 1, "PRAGMA query_only = OFF")
+	if err != nil {
+		return nil, err
+	}
+	if err := migrate(ctx, writer); err != nil {
+		return nil, errors.Join(err, writer.Close())
+	}
+	reader, err := openPool(path, key, readers, "PRAGMA query_only = ON")
+	if err != nil {
+		return nil, errors.Join(err, writer.Close())
+	}
+	return &store{writer: writer, reader: reader}, nil
+}
+
+// openPool sets every pragma on every connection. They and the key do not stand
+// in the data source name, which errors repeat.
+func openPool(path string, key []byte, connections int, more string) (*sql.DB, error) {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return nil, fmt.Errorf("finding the database: %w", err)
+	}
+	source := url.URL{Scheme: "file", Path: filepath.ToSlash(path), RawQuery: "vfs=adiantum&_txlock=immediate"}
+	pool, err := driver.Open(source.String(), func(conn *sqlite3.Conn) error {
+		for _, statement := range []string{
+			"PRAGMA hexkey = '" + hex.EncodeToString(key) + "'", // first, or nothing can be read
+			"PRAGMA busy_timeout = 10000",
+			"PRAGMA journal_mode = WAL",
+			"PRAGMA synchronous = FULL",
+			"PRAGMA foreign_keys = ON",
+			"PRAGMA secure_delete = ON",
+			"PRAGMA temp_store = MEMORY",
+			"PRAGMA trusted_schema = OFF",
+			more,
+		} {
+			if err := conn.Exec(statement); err != nil {
+				return describeSQLite(err)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("opening the database: %w", err)
+	}
+	pool.SetMaxOpenConns(connections)
+	pool.SetMaxIdleConns(connections)
+	return pool, nil
+}
+
+// describeSQLite names what a wrong key and a damaged file look like, and drops
+// the statement from errors, for one of them holds the key.
+func describeSQLite(err error) error {
+	if errors.Is(err, sqlite3.NOTADB) || errors.Is(err, sqlite3.CORRUPT) {
+		return fmt.Errorf("opening the database: %w", ErrDamaged)
+	}
+	var failure *sqlite3.Error
+	if errors.As(err, &failure) {
+		return fmt.Errorf("opening the database: %w", failure.ExtendedCode())
+	}
+	return err
+}
+
+func migrate(ctx context.Context, db *sql.DB) error {
+	tx, err := db.BeginTx(ctx, nil)
+	if err != nil {
+		return fmt.Errorf("opening the database: %w", err)
+	}
+	defer tx.Rollback() //nolint:errcheck // after Commit it does nothing, before it the first error counts
+	var version int
+	if err := tx.QueryRowContext(ctx, "PRAGMA user_version").Scan(&version); err != nil {
+		return fmt.Errorf("reading the schema's version: %w", err)
+	}
+	switch {
+	case version > len(migrations):
+		return ErrNewerProfile
+	case version == len(migrations):
+		return nil
+	}
+	for _, migration := range migrations[version:] {
+		if _, err := tx.ExecContext(ctx, migration); err != nil {
+			return fmt.Errorf("migrating the database: %w", err)
+		}
+	}
+	if _, err := tx.ExecContext(ctx, fmt.Sprintf("PRAGMA user_version = %d", len(migrations))); err != nil {
+		return fmt.Errorf("migrating the database: %w", err)
+	}
+	if err := tx.Commit(); err != nil {
+		return fmt.Errorf("migrating the database: %w", err)
+	}
+	return nil
+}
+
+// write runs do in one transaction, which is on disk when write returns nil.
+func (s *store) write(ctx context.Context, do func(*sql.Tx) error) error {
+	tx, err := s.writer.BeginTx(ctx, nil)
+	if err != nil {
+		return fmt.Errorf("beginning a transaction: %w", err)
+	}
+	defer tx.Rollback() //nolint:errcheck // after Commit it does nothing, before it the first error counts
+	if err := do(tx); err != nil {
+		return err
+	}
+	if err := tx.Commit(); err != nil {
+		return fmt.Errorf("committing: %w", err)
+	}
+	return nil
+}
+
+// close closes the readers first, so that the writer leaves no journal behind.
+func (s *store) close() error { return errors.Join(s.reader.Close(), s.writer.Close()) }

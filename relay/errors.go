@@ -1,0 +1,117 @@
+package relay
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"log/slog"
+	"time"
+
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/protoadapt"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"sealpost/api"
+)
+
+// Errors of the relay itself; those of the store stand in store.go. Their text
+// goes to clients.
+var (
+	errMalformed       = errors.New("the request is malformed")
+	errUnauthenticated = errors.New("the signature of the request is missing or wrong")
+	errReplayed        = errors.New("the request was made before")
+	errTooManyRequests = errors.New("too many requests")
+	errClockSkew       = errors.New("the clock of the device is too far from the server's")
+	errClosed          = errors.New("this server takes no registrations from this address")
+	errTooLarge        = errors.New("the payload is over the limit of its kind")
+	errReplaced        = errors.New("a newer connection of the device took over")
+	errShutdown        = errors.New("the server is shutting down")
+)
+
+// answer is what a client is told about an error.
+type answer struct {
+	err    error
+	code   codes.Code
+	reason api.Reason
+	retry  time.Duration // 0: the same again is of no use
+}
+
+// answers maps every error that clients are told. What is not here is internal.
+var answers = []answer{
+	{errMalformed, codes.InvalidArgument, api.Reason_REASON_MALFORMED, 0},
+	{errUnauthenticated, codes.Unauthenticated, api.Reason_REASON_UNAUTHENTICATED, 0},
+	{errReplayed, codes.Unauthenticated, api.Reason_REASON_UNAUTHENTICATED, 0},
+	{errTooManyRequests, codes.ResourceExhausted, api.Reason_REASON_UNAUTHENTICATED, time.Minute},
+	{errClockSkew, codes.Unauthenticated, api.Reason_REASON_CLOCK_SKEW, 0},
+	{errClosed, codes.PermissionDenied, api.Reason_REASON_REGISTRATION_CLOSED, 0},
+	{errTooLarge, codes.InvalidArgument, api.Reason_REASON_TOO_LARGE, 0},
+	{errReplaced, codes.Aborted, api.Reason_REASON_REPLACED, 0},
+	{errShutdown, codes.Unavailable, api.Reason_REASON_SHUTDOWN, time.Second},
+	{ErrNameTaken, codes.AlreadyExists, api.Reason_REASON_NAME_TAKEN, 0},
+	{ErrDeviceTaken, codes.AlreadyExists, api.Reason_REASON_MALFORMED, 0},
+	{ErrTooManyDevices, codes.ResourceExhausted, api.Reason_REASON_TOO_LARGE, 0},
+	{ErrUnknownAccount, codes.NotFound, api.Reason_REASON_UNKNOWN_ACCOUNT, 0},
+	{ErrUnknownDevice, codes.Unauthenticated, api.Reason_REASON_UNKNOWN_DEVICE, 0},
+	{ErrUnknownRecipient, codes.NotFound, api.Reason_REASON_UNKNOWN_RECIPIENT, 0},
+	{ErrMailboxFull, codes.ResourceExhausted, api.Reason_REASON_MAILBOX_FULL, time.Minute},
+}
+
+// internalRetry is when a client tries again after something broke here.
+const internalRetry = 5 * time.Second
+
+func answerTo(err error) (answer, bool) {
+	for _, a := range answers {
+		if errors.Is(err, a.err) {
+			return a, true
+		}
+	}
+	return answer{err, codes.Internal, api.Reason_REASON_INTERNAL, internalRetry}, false
+}
+
+// toStatus returns what a call ends with. What the table does not know goes to
+// the log, and the client gets a number to ask the operator about.
+func toStatus(ctx context.Context, log *slog.Logger, err error) error {
+	if err == nil {
+		return nil
+	}
+	if ctx.Err() != nil {
+		return status.FromContextError(ctx.Err()).Err() // nobody is there to read more
+	}
+	if _, ok := err.(interface{ GRPCStatus() *status.Status }); ok {
+		return err // of the transport
+	}
+	a, known := answerTo(err)
+	text := a.err.Error()
+	if !known {
+		text = "internal error, request " + logInternal(log, err)
+	}
+	details := []protoadapt.MessageV1{&errdetails.ErrorInfo{Reason: a.reason.String(), Domain: api.ErrorDomain}}
+	if a.retry > 0 {
+		details = append(details, &errdetails.RetryInfo{RetryDelay: durationpb.New(a.retry)})
+	}
+	s, err := status.New(a.code, text).WithDetails(details...)
+	if err != nil {
+		panic(err) // a code that is not OK and our own details
+	}
+	return s.Err()
+}
+
+// logInternal logs what broke and returns the number under which it stands there.
+func logInternal(log *slog.Logger, err error) string {
+	var number [8]byte
+	rand.Read(number[:]) // never fails (crypto/rand)
+	request := hex.EncodeToString(number[:])
+	log.Error("internal error", "request", request, "error", err)
+	return request
+}
+
+// rejected is what a submit gets for an error.
+func rejected(id []byte, err error) *api.ServerFrame {
+	a, _ := answerTo(err)
+	return &api.ServerFrame{Frame: &api.ServerFrame_Rejected{Rejected: &api.Rejected{
+		Id: id, Reason: a.reason, RetryAfterMs: uint64(a.retry.Milliseconds()),
+	}}}
+}

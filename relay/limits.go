@@ -1,0 +1,93 @@
+package relay
+
+import (
+	"fmt"
+	"time"
+
+	"sealpost/api"
+)
+
+// Limits bounds what clients may ask of a relay. Over a limit a client gets an
+// error that says so; nothing is dropped in silence.
+type Limits struct {
+	MaxMessage   int // bytes of payload of KIND_APPLICATION
+	MaxHandshake int // bytes of payload of KIND_HANDSHAKE
+	Recipients   int // of one submit
+	Devices      int // of one account
+
+	MailboxRows  int   // envelopes in one mailbox
+	MailboxBytes int64 // bytes of payload in one mailbox
+	// Retention is how long an envelope waits to be fetched, and how long the id
+	// of a submit is remembered.
+	Retention time.Duration
+
+	// ClockSkew is how far the time of a request may be from the relay's.
+	ClockSkew time.Duration
+	// Nonces is how many requests are remembered against replay within twice the
+	// clock skew, and NoncesPerDevice how many of one device; over them requests
+	// are refused until older ones are forgotten.
+	Nonces, NoncesPerDevice int
+
+	// LineBytes bounds what one connection has in memory in each direction:
+	// submits that are not answered yet, and envelopes that are not sent yet. One
+	// payload passes even if it is larger.
+	LineBytes int
+	// QueueBytes bounds the submits of all connections that are not on disk yet.
+	QueueBytes int
+}
+
+// DefaultLimits returns the limits of a relay that nobody has set otherwise.
+func DefaultLimits() Limits {
+	return Limits{
+		MaxMessage:      api.DefaultMaxMessage,
+		MaxHandshake:    api.DefaultMaxHandshake,
+		Recipients:      5000,
+		Devices:         32,
+		MailboxRows:     10_000,
+		MailboxBytes:    256 << 20,
+		Retention:       30 * 24 * time.Hour,
+		ClockSkew:       5 * time.Minute,
+		Nonces:          1 << 18,
+		NoncesPerDevice: 1 << 14,
+		LineBytes:       256 << 10,
+		QueueBytes:      64 << 20,
+	}
+}
+
+// check refuses limits under which nothing would work.
+func (l Limits) check() error {
+	for _, limit := range []struct {
+		name  string
+		value int64
+	}{
+		{"MaxMessage", int64(l.MaxMessage)}, {"MaxHandshake", int64(l.MaxHandshake)},
+		{"Recipients", int64(l.Recipients)}, {"Devices", int64(l.Devices)},
+		{"MailboxRows", int64(l.MailboxRows)}, {"MailboxBytes", l.MailboxBytes},
+		{"Retention", int64(l.Retention)}, {"ClockSkew", int64(l.ClockSkew)},
+		{"Nonces", int64(l.Nonces)}, {"NoncesPerDevice", int64(l.NoncesPerDevice)},
+		{"LineBytes", int64(l.LineBytes)}, {"QueueBytes", int64(l.QueueBytes)},
+	} {
+		if limit.value <= 0 {
+			return fmt.Errorf("the limit %s is not positive", limit.name)
+		}
+	}
+	return nil
+}
+
+// maxPayload returns the limit for a kind, and 0 for an unknown one.
+func (l Limits) maxPayload(kind api.Kind) int {
+	switch kind {
+	case api.Kind_KIND_APPLICATION:
+		return l.MaxMessage
+	case api.Kind_KIND_HANDSHAKE:
+		return l.MaxHandshake
+	default:
+		return 0
+	}
+}
+
+// maxFrame is the size of the largest frame that can be valid.
+func (l Limits) maxFrame() int {
+	const perRecipient, rest = 2 + 16, 1 << 10
+	return max(l.MaxMessage, l.MaxHandshake) + l.Recipients*perRecipient + rest
+}

@@ -1,0 +1,219 @@
+package relay
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync/atomic"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/health"
+	"google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/reflection"
+
+	"sealpost/api"
+	"sealpost/identity"
+)
+
+// Config is what a Server is made of.
+type Config struct {
+	// Store keeps the data. Whoever opened it closes it, after Shutdown.
+	Store Store
+	// Certificate is presented to clients; see [LoadOrCreateCertificate]. Leaf
+	// must be set.
+	Certificate tls.Certificate
+	Limits      Limits
+	Clock       func() time.Time // nil: time.Now
+	Logger      *slog.Logger     // nil: nothing is logged
+	// OpenRegistration lets everybody register. Without it only who connects over
+	// a loopback address may, and only while the server listens on no other.
+	OpenRegistration bool
+	// ServerOptions are added to the server's own. Interceptors among them run
+	// before authentication.
+	ServerOptions []grpc.ServerOption
+}
+
+// A Server is a relay. Its methods may be called from several goroutines.
+type Server struct {
+	store            Store
+	id               identity.ServerID
+	limits           Limits
+	clock            func() time.Time
+	log              *slog.Logger
+	openRegistration bool
+
+	grpc   *grpc.Server
+	health *health.Server
+	nonces *nonces
+	writer *writer
+	lines  lines
+	// loopbackOnly is true as long as every listener has a loopback address.
+	loopbackOnly atomic.Bool
+
+	stopSweeping context.CancelFunc
+	swept        chan struct{}
+}
+
+// sweepInterval is how often expired envelopes are looked for.
+const sweepInterval = time.Hour
+
+// New returns a server that writes from now on and listens from Serve on. It
+// ends with Shutdown.
+func New(config Config) (*Server, error) {
+	if config.Certificate.Leaf == nil {
+		return nil, errors.New("the certificate has no leaf")
+	}
+	if err := config.Limits.check(); err != nil {
+		return nil, err
+	}
+	s := &Server{
+		store:            config.Store,
+		id:               identity.ServerIDOf(config.Certificate.Leaf.RawSubjectPublicKeyInfo),
+		limits:           config.Limits,
+		clock:            config.Clock,
+		log:              config.Logger,
+		openRegistration: config.OpenRegistration,
+		health:           health.NewServer(),
+		nonces:           newNonces(config.Limits),
+		lines:            lines{lines: make(map[identity.DeviceID]*line)},
+		swept:            make(chan struct{}),
+	}
+	if s.clock == nil {
+		s.clock = time.Now
+	}
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
+	s.loopbackOnly.Store(true)
+	s.writer = newWriter(s)
+	s.grpc = s.newGRPC(config)
+	ctx, stop := context.WithCancel(context.Background())
+	s.stopSweeping = stop
+	go s.writer.run()
+	go s.sweepForever(ctx)
+	return s, nil
+}
+
+func (s *Server) newGRPC(config Config) *grpc.Server {
+	options := append(transportOptions(config.Certificate, s.limits), config.ServerOptions...)
+	options = append(options,
+		grpc.ChainUnaryInterceptor(s.authenticateUnary),
+		grpc.ChainStreamInterceptor(s.authenticateStream),
+	)
+	g := grpc.NewServer(options...)
+	api.RegisterDirectoryServer(g, directory{Server: s})
+	api.RegisterDeliveryServer(g, delivery{Server: s})
+	grpc_health_v1.RegisterHealthServer(g, s.health)
+	reflection.Register(g)
+	return g
+}
+
+// transportOptions set TLS and what a connection costs. An idle one has no read
+// buffer, shares its write buffer (grpc's default) and has fixed windows of
+// 64 KiB, which bound what a client can make the server hold.
+func transportOptions(certificate tls.Certificate, limits Limits) []grpc.ServerOption {
+	const window = 64 << 10
+	return []grpc.ServerOption{
+		grpc.Creds(credentials.NewTLS(&tls.Config{
+			Certificates:           []tls.Certificate{certificate},
+			MinVersion:             tls.VersionTLS13,
+			SessionTicketsDisabled: true, // clients keep no sessions
+		})),
+		grpc.MaxRecvMsgSize(limits.maxFrame()),
+		grpc.MaxHeaderListSize(8 << 10),
+		grpc.MaxConcurrentStreams(16),
+		grpc.ConnectionTimeout(10 * time.Second),
+		grpc.ReadBufferSize(0),
+		grpc.StaticStreamWindowSize(window),
+		grpc.StaticConnWindowSize(window),
+		grpc.KeepaliveParams(keepalive.ServerParameters{Time: time.Minute, Timeout: 20 * time.Second}),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 15 * time.Second, PermitWithoutStream: true}),
+		grpc.WaitForHandlers(true),
+	}
+}
+
+// ID returns the name of the server in request signatures and what clients pin.
+func (s *Server) ID() identity.ServerID { return s.id }
+
+// Serve answers on a listener until Shutdown, and closes it. It returns nil
+// after Shutdown.
+func (s *Server) Serve(listener net.Listener) error {
+	if !isLoopback(listener.Addr()) {
+		s.loopbackOnly.Store(false)
+	}
+	if err := s.grpc.Serve(listener); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
+		return fmt.Errorf("serving: %w", err)
+	}
+	return nil
+}
+
+// Shutdown ends the server: what it took is written and answered, then streams
+// end with SHUTDOWN. When ctx ends first, connections are cut, and what was
+// accepted is written all the same; the error is that of ctx.
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.health.Shutdown()
+	s.lines.drain()
+	stopped := make(chan struct{})
+	go func() {
+		s.grpc.GracefulStop()
+		close(stopped)
+	}()
+	var err error
+	select {
+	case <-stopped:
+	case <-ctx.Done():
+		err = ctx.Err()
+		s.grpc.Stop()
+		<-stopped
+	}
+	s.writer.close()
+	s.stopSweeping()
+	<-s.swept
+	return err
+}
+
+func (s *Server) sweepForever(ctx context.Context) {
+	defer close(s.swept)
+	ticker := time.NewTicker(sweepInterval)
+	defer ticker.Stop()
+	for {
+		s.sweep(ctx)
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// sweep deletes what is older than the retention.
+func (s *Server) sweep(ctx context.Context) {
+	n, err := s.store.Expire(ctx, s.clock().Add(-s.limits.Retention))
+	if err != nil && ctx.Err() == nil {
+		logInternal(s.log, err)
+	}
+	if n > 0 {
+		s.log.Info("envelopes expired", "count", n)
+	}
+}
+
+// delivery serves api.Delivery.
+type delivery struct {
+	api.UnimplementedDeliveryServer
+	*Server
+}
+
+func (d delivery) Connect(stream api.Delivery_ConnectServer) error {
+	l := newLine(d.Server, callingDevice(stream.Context()), stream)
+	if err := d.lines.add(l); err != nil {
+		return err
+	}
+	defer d.lines.remove(l)
+	return l.serve()
+}

@@ -1,0 +1,109 @@
+package sqlite
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/ncruces/go-sqlite3"
+)
+
+// ErrNewerSchema reports a database that a newer version of the program wrote.
+var ErrNewerSchema = errors.New("the database was written by a newer version of sealpost")
+
+// migrations lead from each schema version (PRAGMA user_version) to the next.
+// What was released is never edited, only followed.
+//
+// Mailboxes share one append-only table whose rowid is the sequence number:
+// inserting at the end of a rowid table costs a fifth of inserting into a table
+// clustered by mailbox. An envelope for one device stands in its entry; one for
+// several stands once in payload. Submit ids arrive in random order and are
+// looked up by every submit: recent ones are only appended here and indexed in
+// memory, and move to the sorted table many at a time (see submissions.go).
+var migrations = []string{`
+CREATE TABLE account (
+	id         INTEGER PRIMARY KEY,
+	username   TEXT NOT NULL UNIQUE,
+	key        BLOB NOT NULL,
+	created_at INTEGER NOT NULL
+) STRICT;
+CREATE TABLE device (
+	mailbox       INTEGER PRIMARY KEY,
+	account       INTEGER NOT NULL REFERENCES account(id),
+	id            BLOB NOT NULL UNIQUE,
+	key           BLOB NOT NULL,
+	record        BLOB NOT NULL,
+	registered_at INTEGER NOT NULL
+) STRICT;
+CREATE INDEX device_account ON device(account);
+CREATE TABLE payload (
+	id   INTEGER PRIMARY KEY,
+	body BLOB NOT NULL
+) STRICT;
+CREATE TABLE entry (
+	sequence    INTEGER PRIMARY KEY,
+	mailbox     INTEGER NOT NULL REFERENCES device(mailbox),
+	accepted_at INTEGER NOT NULL,
+	kind        INTEGER NOT NULL,
+	size        INTEGER NOT NULL,
+	shared      INTEGER REFERENCES payload(id),
+	body        BLOB,
+	CHECK ((shared IS NULL) <> (body IS NULL))
+) STRICT;
+CREATE INDEX entry_mailbox ON entry(mailbox);
+CREATE INDEX entry_shared ON entry(shared) WHERE shared IS NOT NULL;
+CREATE TABLE submission_recent (
+	number      INTEGER PRIMARY KEY,
+	mailbox     INTEGER NOT NULL,
+	id          BLOB NOT NULL,
+	accepted_at INTEGER NOT NULL
+) STRICT;
+CREATE TABLE submission (
+	mailbox     INTEGER NOT NULL,
+	id          BLOB NOT NULL,
+	accepted_at INTEGER NOT NULL,
+	PRIMARY KEY (mailbox, id)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE sequence_reserved (
+	one  INTEGER PRIMARY KEY CHECK (one = 1),
+	upto INTEGER NOT NULL
+) STRICT;
+INSERT INTO sequence_reserved VALUES (1, 0);
+`}
+
+func migrate(c *sqlite3.Conn) error {
+	version, err := queryInt(c, `PRAGMA user_version`)
+	if err != nil {
+		return err
+	}
+	if version > int64(len(migrations)) {
+		return fmt.Errorf("%w (schema %d, this one knows %d)", ErrNewerSchema, version, len(migrations))
+	}
+	for ; version < int64(len(migrations)); version++ {
+		if err := migrateOnce(c, int(version)); err != nil {
+			return fmt.Errorf("migrating from schema %d: %w", version, err)
+		}
+	}
+	return nil
+}
+
+func migrateOnce(c *sqlite3.Conn, version int) (err error) {
+	tx, err := c.BeginImmediate()
+	if err != nil {
+		return err
+	}
+	defer tx.End(&err)
+	if err := c.Exec(migrations[version]); err != nil {
+		return err
+	}
+	return c.Exec(fmt.Sprintf(`PRAGMA user_version = %d`, version+1))
+}
+
+func queryInt(c *sqlite3.Conn, query string) (int64, error) {
+	stmt, _, err := c.Prepare(query)
+	if err != nil {
+		return 0, err
+	}
+	defer stmt.Close()
+	stmt.Step()
+	return stmt.ColumnInt64(0), stmt.Err()
+}

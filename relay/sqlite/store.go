@@ -1,0 +1,119 @@
+package sqlite
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+
+	"github.com/gofrs/flock"
+	"github.com/ncruces/go-sqlite3"
+
+	"sealpost/identity"
+)
+
+// A Store is a relay.Store in one SQLite database. Its methods may be called
+// from several goroutines.
+type Store struct {
+	dsn  string
+	lock *flock.Flock
+
+	readers      readerPool
+	checkpointer checkpointer
+
+	devices deviceCache
+
+	// mu is held while writer is used; it guards the fields below.
+	mu     sync.Mutex
+	writer writer
+	// next is the sequence number of the next entry, reserved the last one that
+	// the database has set aside. A start goes on after the reserved ones, so
+	// that no number is used twice though the entry that had it is deleted.
+	next, reserved int64
+	nextPayload    int64
+	usage          map[int64]usage // by mailbox, loaded when first needed
+	recent         map[submissionKey]struct{}
+}
+
+// usage is what a mailbox holds.
+type usage struct {
+	rows  int
+	bytes int64
+}
+
+func newStore(dsn string) *Store {
+	s := &Store{dsn: dsn, usage: make(map[int64]usage), recent: make(map[submissionKey]struct{})}
+	s.readers.init(dsn)
+	s.devices.mailboxes = make(map[identity.DeviceID]int64)
+	s.checkpointer.init(&s.mu)
+	return s
+}
+
+// Close writes the log back into the database and releases the directory. No
+// other method may be running or called again.
+func (s *Store) Close() error {
+	s.checkpointer.stop()
+	_, _, err := s.writer.conn.WALCheckpoint("main", sqlite3.CHECKPOINT_TRUNCATE)
+	if err != nil {
+		err = fmt.Errorf("writing the log back: %w", err)
+	}
+	return errors.Join(err, s.closeConnections(), s.lock.Close())
+}
+
+func (s *Store) closeConnections() error {
+	err := s.readers.close()
+	for _, c := range []*sqlite3.Conn{s.checkpointer.conn, s.writer.conn} {
+		if c != nil {
+			err = errors.Join(err, closeConn(c))
+		}
+	}
+	return err
+}
+
+// closeConn closes a connection with its statements.
+func closeConn(c *sqlite3.Conn) error {
+	for _, stmt := range slices.Collect(c.Stmts()) {
+		if err := stmt.Close(); err != nil {
+			return fmt.Errorf("closing a statement: %w", err)
+		}
+	}
+	return c.Close()
+}
+
+// loadState reads what the store keeps in memory.
+func (s *Store) loadState() (err error) {
+	if s.reserved, err = queryInt(s.writer.conn, `SELECT upto FROM sequence_reserved`); err != nil {
+		return fmt.Errorf("reading the reserved sequence numbers: %w", err)
+	}
+	s.next = s.reserved + 1
+	if s.nextPayload, err = queryInt(s.writer.conn, `SELECT coalesce(max(id), 0) + 1 FROM payload`); err != nil {
+		return fmt.Errorf("reading the last payload: %w", err)
+	}
+	return s.loadRecent()
+}
+
+// deviceCache knows the mailboxes of devices that were asked for. Devices do not
+// change and are not deleted.
+type deviceCache struct {
+	mu        sync.RWMutex
+	mailboxes map[identity.DeviceID]int64
+}
+
+// maxCachedDevices bounds the cache to some 50 MB.
+const maxCachedDevices = 1 << 20
+
+func (c *deviceCache) get(id identity.DeviceID) (int64, bool) {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	mailbox, ok := c.mailboxes[id]
+	return mailbox, ok
+}
+
+func (c *deviceCache) put(id identity.DeviceID, mailbox int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.mailboxes) >= maxCachedDevices {
+		clear(c.mailboxes)
+	}
+	c.mailboxes[id] = mailbox
+}

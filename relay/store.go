@@ -1,0 +1,115 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"sealpost/api"
+	"sealpost/identity"
+)
+
+// Errors that a [Store] returns, wrapped or not, and that clients are told.
+var (
+	// ErrNameTaken: the username belongs to another account key.
+	ErrNameTaken = errors.New("the name belongs to another account")
+	// ErrDeviceTaken: the device id is registered with another record.
+	ErrDeviceTaken = errors.New("the device id is registered with another record")
+	// ErrTooManyDevices: the account has as many devices as it may have.
+	ErrTooManyDevices = errors.New("the account has too many devices")
+	// ErrUnknownAccount: nobody registered the username.
+	ErrUnknownAccount = errors.New("no such account")
+	// ErrUnknownDevice: nobody registered the device id.
+	ErrUnknownDevice = errors.New("no such device")
+	// ErrUnknownRecipient: a recipient of a submission is not registered.
+	ErrUnknownRecipient = errors.New("a recipient is not registered")
+	// ErrMailboxFull: a recipient's mailbox has no room for a submission.
+	ErrMailboxFull = errors.New("a recipient's mailbox is full")
+)
+
+// A Store keeps accounts, devices and mailboxes. The relay calls Write from one
+// goroutine at a time, and the others from many. Package storetest is its
+// contract as a test suite.
+type Store interface {
+	// Register adds a device and, where it is the first, its account. The same
+	// record again is no error. Otherwise the error is ErrNameTaken,
+	// ErrDeviceTaken or ErrTooManyDevices.
+	Register(ctx context.Context, registration Registration) error
+	// Device returns the key of a device, or ErrUnknownDevice.
+	Device(ctx context.Context, id identity.DeviceID) (identity.DeviceKey, error)
+	// Records returns the device records of an account by time of registration,
+	// or ErrUnknownAccount.
+	Records(ctx context.Context, username identity.Username) ([][]byte, error)
+	// Write applies a batch in one transaction: first the acknowledgements, then
+	// the submissions in order. When it returns nil, the results in the
+	// submissions are set and what they say is on disk, proof against power loss.
+	// When it returns an error, the caller knows of none of them whether it
+	// happened, and submits again.
+	Write(ctx context.Context, batch *Batch) error
+	// Read returns the envelopes in a device's mailbox after a sequence number, in
+	// order: as many as there are within the page, at least one if any is there,
+	// and whether there are more.
+	Read(ctx context.Context, device identity.DeviceID, after uint64, page Page) (envelopes []Envelope, more bool, err error)
+	// Expire deletes envelopes and remembered submit ids from before a time and
+	// returns how many envelopes went.
+	Expire(ctx context.Context, before time.Time) (int, error)
+}
+
+// A Registration is a device record whose signatures were verified, and its
+// encoding.
+type Registration struct {
+	Certificate identity.Certificate
+	Record      []byte // identity.DeviceRecord
+	At          time.Time
+	MaxDevices  int // how many devices an account may have
+}
+
+// A Batch is what the relay writes at once.
+type Batch struct {
+	Acks        []Acknowledgement
+	Submissions []*Submission
+	// MailboxRows and MailboxBytes bound each mailbox.
+	MailboxRows  int
+	MailboxBytes int64
+	At           time.Time
+}
+
+// An Acknowledgement lets the store delete a mailbox up to a sequence number.
+type Acknowledgement struct {
+	Device   identity.DeviceID
+	Sequence uint64 // at most MaxSequence
+}
+
+// MaxSequence is the greatest sequence number.
+const MaxSequence = 1<<63 - 1
+
+// A Submission is an envelope on its way into mailboxes: into all of them, or
+// into none.
+type Submission struct {
+	Sender     identity.DeviceID
+	ID         [api.SubmitIDSize]byte
+	Recipients []identity.DeviceID // at least one, no duplicates
+	Kind       api.Kind
+	Payload    []byte
+
+	// Err is nil when the submission is accepted, now or by an earlier submit of
+	// the same sender and id; otherwise ErrUnknownRecipient or ErrMailboxFull.
+	Err error
+	// FirstSequence is the sequence number in the mailbox of the first recipient,
+	// and each further recipient has the next number. It is 0 for a repeat, which
+	// delivers nothing.
+	FirstSequence uint64
+}
+
+// An Envelope is one entry of a mailbox.
+type Envelope struct {
+	Sequence uint64 // grows within a mailbox, never 0, never used twice
+	Kind     api.Kind
+	Payload  []byte
+}
+
+// A Page bounds one read of a mailbox.
+type Page struct {
+	Rows  int // at least 1
+	Bytes int // of payload; one envelope passes even if it is larger
+}
