@@ -23,6 +23,10 @@ type commands struct {
 	Verify verifyCommand `cmd:"" help:"Compare and confirm somebody's key."`
 	Server serverCommand `cmd:"" help:"Run the relay."`
 	Bench  benchCommand  `cmd:"" help:"Measure the relay under load."`
+
+	Keygen  keygenCommand  `cmd:"" help:"Make a key pair for files and text."`
+	Encrypt encryptCommand `cmd:"" help:"Encrypt a file or text to public keys."`
+	Decrypt decryptCommand `cmd:"" help:"Decrypt a file or text, and check who signed it."`
 }
 
 // environment is what a command may touch of the world around it.

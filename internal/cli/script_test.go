@@ -36,6 +36,7 @@ func TestScript(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"agetools": agetools,
 			"freeport": freeport,
 			"waitport": waitport,
 			"status":   status,
