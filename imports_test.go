@@ -1,0 +1,122 @@
+package main
+
+import (
+	"encoding/json"
+	"os/exec"
+	"strings"
+	"testing"
+)
+
+// borders are the import rules of the house (docs/architecture.md): a package
+// and all that it links, tests left out, must not reach what is forbidden.
+var borders = []struct {
+	from   string   // a package and those below it
+	never  []string // packages, and those below them
+	reason string
+}{
+	{"sealpost/mls", []string{"sealpost/", "net", "database/sql", "log/slog", "google.golang.org", "github.com", "filippo.io"},
+		"mls computes; it knows no network, disk, log or Sealpost type"},
+	{"sealpost/relay", []string{"sealpost/mls", "sealpost/messenger", "sealpost/content", "sealpost/seal", "filippo.io/age"},
+		"the relay does not even link the code that could open an envelope"},
+	{"sealpost/messenger", []string{"sealpost/relay", "sealpost/internal"},
+		"the client meets the relay over the wire alone"},
+	{"sealpost/identity", []string{"sealpost/", "net", "database/sql", "google.golang.org"},
+		"everybody stands on identity; it stands on nobody"},
+	{"sealpost/api", []string{"sealpost/"}, "the wire holds no logic"},
+	{"sealpost/seal", []string{"sealpost/relay", "sealpost/messenger", "sealpost/api", "sealpost/internal", "google.golang.org"},
+		"sealing a file needs no server"},
+	{"sealpost/internal/terminal", []string{"sealpost/"}, "it is shared by all front ends"},
+}
+
+// directBorders look only at what a package imports itself.
+var directBorders = []struct {
+	from   string
+	never  []string
+	reason string
+}{
+	{"sealpost/mls", []string{"os", "log"}, "mls computes; it touches no file and prints nothing"},
+	{"sealpost/internal", []string{"sealpost/mls", "crypto/hpke", "crypto/ed25519"}, "front ends never touch a key"},
+	{"sealpost/internal/cli", []string{"sealpost/api", "google.golang.org/grpc"}, "front ends talk to the messenger"},
+}
+
+type listed struct {
+	ImportPath string
+	Imports    []string
+	Deps       []string
+}
+
+func TestImportBorders(t *testing.T) {
+	packages := listPackages(t)
+	for _, border := range borders {
+		for _, p := range packages {
+			if !within(p.ImportPath, border.from) {
+				continue
+			}
+			for _, dep := range p.Deps {
+				if forbidden(dep, border.from, border.never) {
+					t.Errorf("%s links %s: %s", p.ImportPath, dep, border.reason)
+				}
+			}
+		}
+	}
+	for _, border := range directBorders {
+		for _, p := range packages {
+			if !within(p.ImportPath, border.from) {
+				continue
+			}
+			for _, dep := range p.Imports {
+				if forbidden(dep, border.from, border.never) {
+					t.Errorf("%s imports %s: %s", p.ImportPath, dep, border.reason)
+				}
+			}
+		}
+	}
+}
+
+// The test would pass over a rule whose package has gone or moved.
+func TestImportBordersNameRealPackages(t *testing.T) {
+	packages := listPackages(t)
+	for _, border := range borders {
+		found := false
+		for _, p := range packages {
+			found = found || within(p.ImportPath, border.from)
+		}
+		if !found {
+			t.Errorf("no package %s", border.from)
+		}
+	}
+}
+
+func forbidden(dep, from string, never []string) bool {
+	if within(dep, from) {
+		return false
+	}
+	for _, path := range never {
+		if within(dep, path) {
+			return true
+		}
+	}
+	return false
+}
+
+func within(path, root string) bool {
+	root = strings.TrimSuffix(root, "/")
+	return path == root || strings.HasPrefix(path, root+"/")
+}
+
+func listPackages(t *testing.T) []listed {
+	t.Helper()
+	out, err := exec.Command("go", "list", "-deps=false", "-json=ImportPath,Imports,Deps", "./...").Output()
+	if err != nil {
+		t.Fatalf("listing packages: %v", err)
+	}
+	var packages []listed
+	for decoder := json.NewDecoder(strings.NewReader(string(out))); decoder.More(); {
+		var p listed
+		if err := decoder.Decode(&p); err != nil {
+			t.Fatal(err)
+		}
+		packages = append(packages, p)
+	}
+	return packages
+}
