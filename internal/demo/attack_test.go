@@ -59,7 +59,7 @@ func online(t *testing.T, p *player) {
 // send has a player write, and waits for the relay to accept.
 func send(t *testing.T, from *player, to identity.Username, text string) {
 	t.Helper()
-	if err := from.send(t.Context(), to, text, messenger.Accepted); err != nil {
+	if err := from.send(t.Context(), to, text); err != nil {
 		t.Fatal(err)
 	}
 }

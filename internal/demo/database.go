@@ -88,6 +88,8 @@ func cell(value any) string {
 	const shown = 16
 	b, ok := value.([]byte)
 	switch {
+	case value == nil:
+		return "NULL"
 	case !ok:
 		return fmt.Sprint(value)
 	case len(b) <= shown:

@@ -31,7 +31,7 @@ func Run(ctx context.Context, show func(Step) error) (err error) {
 		return fmt.Errorf("making a temporary folder: %w", err)
 	}
 	s := &story{stage: &stage{dir: dir}, show: show}
-	defer func() { err = errors.Join(err, s.stage.close()) }()
+	defer func() { err = errors.Join(err, s.close()) }()
 	for _, scene := range []func(context.Context) error{
 		s.relayOpens, s.keysAreMade, s.numbersAreCompared, s.aliceTypes, s.letterLeaves, s.relayStores,
 		s.relayKnows, s.bobOpens, s.bobAnswers, s.bitIsFlipped,
@@ -144,7 +144,7 @@ func (s *story) aliceTypes(ctx context.Context) error {
 		return err
 	}
 	s.alice.line.cut() // the connection is up: what follows is the letter
-	if err := s.alice.send(ctx, "bob", aliceWrites, messenger.Accepted); err != nil {
+	if err := s.alice.send(ctx, "bob", aliceWrites); err != nil {
 		return err
 	}
 	return s.tell(Step{
@@ -311,7 +311,7 @@ func (s *story) bobOpens(ctx context.Context) error {
 }
 
 func (s *story) bobAnswers(ctx context.Context) error {
-	if err := s.bob.send(ctx, "alice", bobAnswers, messenger.Accepted); err != nil {
+	if err := s.bob.send(ctx, "alice", bobAnswers); err != nil {
 		return err
 	}
 	received, err := await(s.alice, func(e messenger.MessageReceived) bool { return e.Message.Kind == messenger.KindText })
@@ -331,7 +331,7 @@ func (s *story) bobAnswers(ctx context.Context) error {
 
 func (s *story) bitIsFlipped(ctx context.Context) error {
 	s.enemy.Switch(malice.FlipBit, true)
-	if err := s.alice.send(ctx, "bob", aliceAgain, messenger.Accepted); err != nil {
+	if err := s.alice.send(ctx, "bob", aliceAgain); err != nil {
 		return err
 	}
 	refused, err := await(s.bob, func(messenger.EnvelopeQuarantined) bool { return true })
@@ -339,7 +339,7 @@ func (s *story) bitIsFlipped(ctx context.Context) error {
 		return err
 	}
 	s.enemy.Switch(malice.FlipBit, false)
-	if err := s.alice.send(ctx, "bob", aliceRepeats, messenger.Accepted); err != nil {
+	if err := s.alice.send(ctx, "bob", aliceRepeats); err != nil {
 		return err
 	}
 	gap, err := await(s.bob, func(e messenger.MessageReceived) bool { return e.Message.Kind == messenger.KindGap })

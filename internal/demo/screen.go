@@ -84,14 +84,19 @@ func (s *Screen) fact(f Fact) string {
 	}
 	room := s.width() - len(indent)
 
+	name, value := f.Name+": ", s.value(f)
+	if strings.HasSuffix(f.Name, "?") {
+		name = f.Name + " "
+	}
 	var lines []string
-	value := s.value(f)
-	if oneLine := f.Name + ": " + value; f.Verdict != "" && len(oneLine) <= room {
-		lines = append(lines, f.Name+": "+s.verdict(f.Verdict, value))
+	if lipgloss.Width(name+value) <= room {
+		lines = append(lines, s.faint(name)+s.emphasis(f, value))
 	} else {
-		lines = append(lines, splitLines(lipgloss.Wrap(f.Name, room, ""))...)
+		for _, line := range splitLines(lipgloss.Wrap(strings.TrimSpace(name), room, "")) {
+			lines = append(lines, s.faint(line))
+		}
 		for _, line := range splitLines(lipgloss.Wrap(value, room, "")) {
-			lines = append(lines, s.verdict(f.Verdict, line))
+			lines = append(lines, s.emphasis(f, line))
 		}
 	}
 	if f.Note != "" {
@@ -131,15 +136,12 @@ func (s *Screen) value(f Fact) string {
 	return fmt.Sprintf("%s%s (%d %s)", b.String(), rest, len(f.Value)/2, unit)
 }
 
-func (s *Screen) verdict(verdict, text string) string {
-	switch verdict {
-	case "yes":
-		return s.paint(s.style().Bold(true).Foreground(lipgloss.Color("2")), text)
-	case "no":
-		return s.paint(s.style().Bold(true).Foreground(lipgloss.Color("1")), text)
-	default:
+// emphasis makes answers stand out.
+func (s *Screen) emphasis(f Fact, text string) string {
+	if f.Verdict == "" {
 		return text
 	}
+	return s.paint(s.style().Bold(true), text)
 }
 
 // diagram draws the three parties with an arrow between two of them.

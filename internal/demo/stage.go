@@ -133,15 +133,15 @@ func (p *player) close() error {
 	return errors.Join(err, p.client.Close())
 }
 
-// send writes to somebody and waits until the message is in a state.
-func (p *player) send(ctx context.Context, to identity.Username, text string, until messenger.State) error {
+// send writes to somebody and waits until the relay has accepted it.
+func (p *player) send(ctx context.Context, to identity.Username, text string) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	id, err := p.client.Send(ctx, to, text)
 	if err != nil {
 		return fmt.Errorf("sending as %s: %w", p.party, err)
 	}
-	if err := p.client.Wait(ctx, id, until); err != nil {
+	if err := p.client.Wait(ctx, id, messenger.Accepted); err != nil {
 		return fmt.Errorf("waiting for the relay as %s: %w", p.party, err)
 	}
 	return nil
