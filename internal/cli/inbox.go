@@ -14,10 +14,6 @@ import (
 	"sealpost/messenger"
 )
 
-// quietTime is how long the server says nothing before its mailbox counts as
-// empty: it does not say so itself.
-const quietTime = 500 * time.Millisecond
-
 type inboxCommand struct {
 	profileFlags
 	Follow bool `help:"Go on, and print messages as they come, until Ctrl-C."`
@@ -126,32 +122,29 @@ func ended(s *session) error {
 	return nil
 }
 
-// fetch prints what the server holds and returns.
+// fetch prints what the server holds and returns. It takes events fast, so that
+// none is left out, and prints at the end.
 func (c *inboxCommand) fetch(s *session, events <-chan messenger.Event, out io.Writer) error {
-	timer := time.NewTimer(networkTimeout)
-	defer timer.Stop()
-	online := false
+	silence := time.NewTimer(networkTimeout)
+	defer silence.Stop()
 	for {
 		select {
 		case <-s.ctx.Done():
 			return ended(s)
-		case <-timer.C:
-			if !online {
-				return fmt.Errorf("asking for new messages: %w", messenger.ErrServerUnavailable)
-			}
-			return nil
+		case <-silence.C:
+			return errors.Join(c.print(s, out), fmt.Errorf("asking for new messages: %w", messenger.ErrServerUnavailable))
 		case event := <-events:
-			if err := c.react(s, event, out); err != nil {
-				return err
-			}
-			if connection, ok := event.(messenger.ConnectionChanged); ok {
-				if connection.Err != nil {
-					return fmt.Errorf("asking for new messages: %w", connection.Err)
+			silence.Reset(networkTimeout)
+			switch event := event.(type) {
+			case messenger.CaughtUp:
+				return c.print(s, out)
+			case messenger.ConnectionChanged:
+				if event.Err != nil {
+					return errors.Join(c.print(s, out), fmt.Errorf("asking for new messages: %w", event.Err))
 				}
-				online = connection.Online
-			}
-			if online {
-				timer.Reset(quietTime)
+			case nil: // the client was closed
+				<-s.done
+				return ended(s)
 			}
 		}
 	}
