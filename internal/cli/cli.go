@@ -20,6 +20,8 @@ type commands struct {
 	Send   sendCommand   `cmd:"" help:"Send one message."`
 	Inbox  inboxCommand  `cmd:"" help:"Print new messages."`
 	Verify verifyCommand `cmd:"" help:"Compare and confirm somebody's key."`
+	Server serverCommand `cmd:"" help:"Run the relay."`
+	Bench  benchCommand  `cmd:"" help:"Measure the relay under load."`
 }
 
 // environment is what a command may touch of the world around it.
