@@ -5,10 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"time"
-
-	"golang.org/x/term"
 
 	"sealpost/internal/terminal"
 	"sealpost/messenger"
@@ -80,24 +77,11 @@ func (c *inboxCommand) printMessage(out io.Writer, message messenger.Message) er
 		return printJSON(out, newInboxLine(message))
 	}
 	text := messageLines(message, time.Now())
-	if columns := columnsOf(out); columns > 0 {
+	if columns := terminal.Columns(out); columns > 0 {
 		text = terminal.Wrap(text, columns, messageIndent)
 	}
 	_, err := fmt.Fprintln(out, text)
 	return err
-}
-
-// columnsOf returns the width of a terminal, and 0 for what is none.
-func columnsOf(w io.Writer) int {
-	file, ok := w.(*os.File)
-	if !ok {
-		return 0
-	}
-	columns, _, err := term.GetSize(int(file.Fd()))
-	if err != nil {
-		return 0
-	}
-	return columns
 }
 
 // follow prints until somebody ends it.

@@ -90,7 +90,7 @@ func notVerified(contact messenger.Contact) error {
 
 // showSafetyNumber prints the digits, and the QR code where it fits.
 func showSafetyNumber(w io.Writer, name identity.Username, number string) error {
-	columns := columnsOf(w)
+	columns := terminal.Columns(w)
 	if columns == 0 {
 		columns = 80
 	}
