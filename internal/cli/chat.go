@@ -201,8 +201,7 @@ func (c *chat) send(text string) error {
 	return c.show(messenger.Message{Kind: messenger.KindText, Outgoing: true, With: c.to, Text: text, Time: time.Now()})
 }
 
-// show prints a row. A message of ours that was just written has its mark in
-// the prompt.
+// show prints a row.
 func (c *chat) show(m messenger.Message) error {
 	return c.lines.Print(messageLines(m, time.Now()), messageIndent)
 }
