@@ -100,7 +100,7 @@ func report(w io.Writer, err error) int {
 	if forPerson.hint != "" {
 		text += "\nsealpost: hint: " + terminal.Printable(forPerson.hint)
 	}
-	if columns := columnsOf(w); columns > 0 {
+	if columns := terminal.Columns(w); columns > 0 {
 		text = terminal.Wrap(text, columns, 2)
 	}
 	fmt.Fprintln(w, text)

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/term"
 
 	"sealpost/identity"
+	"sealpost/internal/terminal"
 	"sealpost/relay"
 	"sealpost/relay/sqlite"
 )
@@ -98,7 +99,7 @@ func newLogger(env *environment) *slog.Logger {
 	if f, ok := env.stderr.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
 		return slog.New(slog.NewTextHandler(env.stderr, nil))
 	}
-	return slog.New(slog.NewJSONHandler(env.stderr, nil))
+	return slog.New(slog.NewJSONHandler(terminal.JSONWriter(env.stderr), nil))
 }
 
 func (c *serverCommand) explainOpen(err error) error {
