@@ -43,17 +43,20 @@ func (c *decryptCommand) run(f *files, open openKeys) error {
 	if err != nil {
 		return err
 	}
-	return f.transform(c.Input, c.Output, plaintextMode, func(in *input, out *output) error {
-		r, err := openSealed(in, identities, from)
-		if err != nil {
+	var r *seal.Reader
+	err = f.transform(c.Input, c.Output, plaintextMode, func(in *input, out *output) (err error) {
+		if r, err = openSealed(in, identities, from); err != nil {
 			return fmt.Errorf("opening %s: %w", in.name, err)
 		}
 		if err := copyAll(f.ctx, out, r); err != nil {
 			return fmt.Errorf("decrypting %s: %w; %s", in.name, err, out.consequence())
 		}
-		in.done = func() { tellSigner(f.stderr, r, from) }
 		return nil
 	})
+	if err == nil && from == nil {
+		tellSigner(f.stderr, r)
+	}
+	return err
 }
 
 func openSealed(in *input, identities []seal.Identity, from *identity.AccountKey) (*seal.Reader, error) {
@@ -63,11 +66,10 @@ func openSealed(in *input, identities []seal.Identity, from *identity.AccountKey
 	return seal.NewReader(in, identities)
 }
 
-// tellSigner says on standard error who signed the file, if it was signed and nobody was
-// demanded.
-func tellSigner(w io.Writer, r *seal.Reader, from *identity.AccountKey) {
+// tellSigner says who signed the file, if it was signed.
+func tellSigner(w io.Writer, r *seal.Reader) {
 	certificate, signed := r.Signer()
-	if !signed || from != nil {
+	if !signed {
 		return
 	}
 	fmt.Fprintf(w, "sealpost: signed by %s, who goes by the name of %s; whose key that is was not checked (--from does)\n",

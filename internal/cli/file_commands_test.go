@@ -84,7 +84,9 @@ func testFiles(t *testing.T) (f *files, stdout, stderr *bytes.Buffer) {
 	return newFiles(&environment{ctx: t.Context(), stdin: stdin, stdout: stdout, stderr: stderr}, false), stdout, stderr
 }
 
-func TestSignedFiles(t *testing.T) {
+// TestAttackF9SignedFiles: a file that was swapped for another, or passed on, is
+// not taken for the demanded signer's.
+func TestAttackF9SignedFiles(t *testing.T) {
 	alice, bob, mallory := newPerson(t, "alice"), newPerson(t, "bob"), newPerson(t, "mallory")
 	for _, p := range []*person{alice, bob, mallory} {
 		p.contacts["alice"], p.contacts["bob"], p.contacts["mallory"] = alice, bob, mallory
@@ -222,6 +224,39 @@ func TestTerminal(t *testing.T) {
 	}
 	if got, want := string(shown), "caf\u00e9\r\n\\x1b]52;c;cm0gLXJm\\x07\\u202etxt.exe\r\n"; got != want {
 		t.Errorf("the terminal got %q, want %q", got, want)
+	}
+}
+
+// TestProgress: a large file shows its progress on a terminal, and takes it away
+// at the end; nowhere else.
+func TestProgress(t *testing.T) {
+	alice := newPerson(t, "alice")
+	screen, tty, err := pty.Open()
+	if err != nil {
+		t.Skip(err)
+	}
+	defer screen.Close()
+	shown := make(chan string, 1)
+	go func() {
+		text, _ := io.ReadAll(screen) // ends with an error where the other side is closed
+		shown <- string(text)
+	}()
+	large := filepath.Join(t.TempDir(), "large")
+	if err := errors.Join(os.WriteFile(large, nil, 0o600), os.Truncate(large, 2*progressSize)); err != nil {
+		t.Fatal(err)
+	}
+	f, _, quiet := testFiles(t)
+	command := &encryptCommand{To: []string{alice.file.Recipient().String()}, Input: large, Output: os.DevNull}
+	if err := command.run(f, alice.refuse); err != nil || quiet.Len() > 0 {
+		t.Errorf("without a terminal: %q, %v", quiet.String(), err)
+	}
+	f.stderr = tty
+	if err := command.run(f, alice.refuse); err != nil {
+		t.Fatal(err)
+	}
+	tty.Close()
+	if text := <-shown; !strings.Contains(text, "%") || !strings.HasSuffix(strings.TrimRight(text, " "), "\r") {
+		t.Errorf("the terminal got %q", text)
 	}
 }
 

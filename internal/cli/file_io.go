@@ -84,7 +84,6 @@ type input struct {
 	io.Reader
 	name string      // as a person knows it
 	info fs.FileInfo // nil where there is none
-	done func()      // called when the output is complete
 	file *os.File
 }
 
@@ -98,21 +97,22 @@ func (f *files) open(path string) (*input, error) {
 		return nil, err
 	}
 	info, err := file.Stat()
+	in := &input{Reader: file, name: path, info: info, file: file}
 	if err == nil && info.IsDir() {
 		err = fmt.Errorf("%s is a folder; pack it first, with tar for example", path)
 	}
 	if err != nil {
-		return nil, errors.Join(err, file.Close())
+		in.close()
+		return nil, err
 	}
-	return &input{Reader: file, name: path, info: info, file: file}, nil
+	return in, nil
 }
 
 // close closes the file, but not standard input.
-func (in *input) close() error {
-	if in.file == nil {
-		return nil
+func (in *input) close() {
+	if in.file != nil {
+		_ = in.file.Close() // it was only read
 	}
-	return in.file.Close()
 }
 
 // showProgress draws a bar on a terminal while a large file is read, and returns
@@ -239,9 +239,6 @@ func (f *files) transform(from, to string, mode fs.FileMode, do func(*input, *ou
 	}
 	if err := out.commit(); err != nil {
 		return fmt.Errorf("writing: %w", err)
-	}
-	if in.done != nil {
-		in.done()
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"io"
+	"slices"
 	"unicode/utf8"
 
 	"sealpost/internal/terminal"
@@ -15,9 +16,9 @@ type printableWriter struct {
 }
 
 func (p *printableWriter) Write(b []byte) (int, error) {
-	text := append(p.held, b...)
+	text := slices.Concat(p.held, b)
 	n := len(text) - unfinished(text)
-	p.held = append([]byte(nil), text[n:]...)
+	p.held = text[n:]
 	if _, err := io.WriteString(p.w, terminal.PrintableText(string(text[:n]))); err != nil {
 		return 0, err
 	}
