@@ -97,7 +97,7 @@ func (p *person) welcomeFor(b *testing.B, member *person) []byte {
 		transition: &transition{suite: g.suite, added: []addedMember{{1, member.kps[0].KeyPackage}}},
 		out:        epochOutput{joinerSecret: joiner, welcomeSecret: welcome},
 	}
-	w, err := builder.welcome(info)
+	w, err := builder.encryptWelcome(info)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -231,15 +231,14 @@ func BenchmarkAdd(b *testing.B) {
 	})
 }
 
-// BenchmarkUpdate makes a commit without proposals and applies it, without
-// anything for joiners to be made of it.
+// BenchmarkUpdate makes a commit without proposals and applies it.
 func BenchmarkUpdate(b *testing.B) {
 	forSizes(b, func(b *testing.B, cs CipherSuite, n int, filled bool) {
 		first, _ := benchGroup(b, cs, n, filled)
 		b.ReportAllocs()
 		wire := 0
 		for b.Loop() {
-			pending, err := first.group.Commit(CommitOptions{OmitRatchetTree: true})
+			pending, err := first.group.Commit(CommitOptions{})
 			if err != nil {
 				b.Fatal(err)
 			}
@@ -259,7 +258,7 @@ func BenchmarkProcess(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
 			b.StopTimer()
-			pending, err := first.group.Commit(CommitOptions{OmitRatchetTree: true})
+			pending, err := first.group.Commit(CommitOptions{})
 			if err != nil {
 				b.Fatal(err)
 			}
@@ -318,7 +317,7 @@ func BenchmarkSave(b *testing.B) {
 							b.Fatal(err)
 						}
 					} else {
-						if _, err := first.group.Commit(CommitOptions{OmitRatchetTree: true}); err != nil {
+						if _, err := first.group.Commit(CommitOptions{}); err != nil {
 							b.Fatal(err)
 						}
 						if err := first.group.MergePendingCommit(); err != nil {
