@@ -1,6 +1,7 @@
 package mls
 
 import (
+	"bytes"
 	"crypto"
 	"errors"
 	"fmt"
@@ -504,11 +505,12 @@ func (t *transition) processPath(commit *Commit, committer LeafIndex, external b
 	if err := t.checkCommitLeaf(leaf, committer, external); err != nil {
 		return nil, err
 	}
-	if err := t.replacePath(committer, commit.path); err != nil {
-		return nil, err
-	}
+	// The merge refuses a path that is too long before its keys are compared.
 	tree, err := t.tree.mergePath(committer, commit.path, t.addedLeaves)
 	if err != nil {
+		return nil, err
+	}
+	if err := t.replacePath(committer, commit.path); err != nil {
 		return nil, err
 	}
 	t.tree = tree
@@ -540,6 +542,9 @@ func (t *transition) checkCommitLeaf(leaf *LeafNode, committer LeafIndex, extern
 		previous = nil
 		if len(t.removed) == 1 {
 			previous = t.old.tree.leaf(t.removed[0])
+		}
+		if previous != nil && bytes.Equal(previous.EncryptionKey, leaf.EncryptionKey) {
+			return invalid("12.2", "external commit keeps the encryption key of the leaf that it removes")
 		}
 	}
 	return t.client.authenticate(leaf.credentialCheck(groupID, CredentialInCommit, previous))

@@ -1,9 +1,6 @@
 package mls
 
-import (
-	"bytes"
-	"fmt"
-)
+import "fmt"
 
 // A PSKType says where a pre-shared key comes from (RFC 9420, Section 8.4).
 type PSKType uint8
@@ -67,10 +64,10 @@ func readPreSharedKeyID(r *reader) PreSharedKeyID {
 	return id
 }
 
-// sameKey reports whether both name one pre-shared key, whatever the nonce.
-func (id PreSharedKeyID) sameKey(other PreSharedKeyID) bool {
-	return id.PSKType == other.PSKType && bytes.Equal(id.PSKID, other.PSKID) &&
-		id.Usage == other.Usage && bytes.Equal(id.PSKGroupID, other.PSKGroupID) && id.PSKEpoch == other.PSKEpoch
+// keyName names the pre-shared key, whatever the nonce.
+func (id PreSharedKeyID) keyName() string {
+	id.PSKNonce = nil
+	return string(id.appendTo(nil))
 }
 
 // A PSKStore looks up the pre-shared keys that the application keeps. Either

@@ -185,10 +185,12 @@ func (t *transition) checkLeaves(committer *LeafIndex) error {
 		if err := t.index.checkUnique(leaf); err != nil {
 			return err
 		}
-		if err := t.index.checkCredentialTypes(leaf, t.tree.members()); err != nil {
+		if err := leaf.checkInContext(t.extensions); err != nil {
 			return err
 		}
-		if err := leaf.checkInContext(t.extensions); err != nil {
+	}
+	if len(leaves) > 0 {
+		if err := t.index.checkCredentialTypes(t.tree.members()); err != nil {
 			return err
 		}
 	}

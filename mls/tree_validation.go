@@ -23,7 +23,10 @@ func (c *Client) validateTree(t *ratchetTree, groupID []byte, groupExtensions []
 	if err := t.checkUniqueKeys(index); err != nil {
 		return nil, err
 	}
-	if err := c.validateLeaves(t, index, groupID, groupExtensions); err != nil {
+	if err := index.checkCredentialTypes(t.members()); err != nil {
+		return nil, err
+	}
+	if err := c.validateLeaves(t, groupID, groupExtensions); err != nil {
 		return nil, err
 	}
 	return index, nil
@@ -78,7 +81,7 @@ func (t *ratchetTree) checkUniqueKeys(index *treeIndex) error {
 // validateLeaves applies RFC 9420, Section 7.3 to every leaf. A lifetime is not
 // compared with the clock: it bounds when a client may be added, and members
 // stay after it.
-func (c *Client) validateLeaves(t *ratchetTree, index *treeIndex, groupID []byte, groupExtensions []Extension) error {
+func (c *Client) validateLeaves(t *ratchetTree, groupID []byte, groupExtensions []Extension) error {
 	type member struct {
 		index LeafIndex
 		leaf  *LeafNode
@@ -89,14 +92,11 @@ func (c *Client) validateLeaves(t *ratchetTree, index *treeIndex, groupID []byte
 		return true
 	})
 	return parallel(len(members), func(i int) error {
-		index, leaf, treeIndex := members[i].index, members[i].leaf, index
+		index, leaf := members[i].index, members[i].leaf
 		if err := leaf.checkAlone(t.suite); err != nil {
 			return err
 		}
 		if err := leaf.checkInContext(groupExtensions); err != nil {
-			return err
-		}
-		if err := treeIndex.checkCredentialTypes(leaf, t.members()); err != nil {
 			return err
 		}
 		if leaf.LeafNodeSource == LeafNodeSourceKeyPackage {
