@@ -10,9 +10,6 @@ import (
 // validateTree checks the tree of a group that we join (RFC 9420,
 // Section 12.4.3.1), and returns its index.
 func (c *Client) validateTree(t *ratchetTree, groupID []byte, groupExtensions []Extension) (*treeIndex, error) {
-	if t.height > 0 && t.root.right.members == 0 {
-		return nil, invalid("7.7", "right half of the ratchet tree is blank")
-	}
 	if err := t.checkUnmergedLeaves(); err != nil {
 		return nil, err
 	}
@@ -23,13 +20,10 @@ func (c *Client) validateTree(t *ratchetTree, groupID []byte, groupExtensions []
 	if err := t.checkUniqueKeys(index); err != nil {
 		return nil, err
 	}
-	if err := index.checkCredentialTypes(t.members()); err != nil {
-		return nil, err
-	}
 	if err := c.validateLeaves(t, groupID, groupExtensions); err != nil {
 		return nil, err
 	}
-	return index, nil
+	return index, index.checkCredentialTypes(t.members())
 }
 
 // checkUnmergedLeaves checks that each unmerged leaf is a member under the node
