@@ -505,12 +505,11 @@ func (t *transition) processPath(commit *Commit, committer LeafIndex, external b
 	if err := t.checkCommitLeaf(leaf, committer, external); err != nil {
 		return nil, err
 	}
-	// The merge refuses a path that is too long before its keys are compared.
-	tree, err := t.tree.mergePath(committer, commit.path, t.addedLeaves)
-	if err != nil {
+	if err := t.replacePath(committer, commit.path); err != nil {
 		return nil, err
 	}
-	if err := t.replacePath(committer, commit.path); err != nil {
+	tree, err := t.tree.mergePath(committer, commit.path, t.addedLeaves)
+	if err != nil {
 		return nil, err
 	}
 	t.tree = tree

@@ -110,9 +110,6 @@ func (c *Client) checkKeyPackage(k *KeyPackage, s *suite, groupID []byte) error 
 	if err := leaf.checkAlone(s); err != nil {
 		return err
 	}
-	if t, ok := missing(leaf.Capabilities.Extensions, extensionTypes(k.Extensions)); ok {
-		return invalid("10", "key package's extension 0x%04X is not in its leaf's capabilities", uint16(t))
-	}
 	if err := leaf.Lifetime.checkRange(c.config.MaxLifetime); err != nil {
 		return err
 	}

@@ -143,10 +143,10 @@ func (t *transition) checkList(list []CommittedProposal, committer LeafIndex) er
 			}
 			touched[q.Removed] = true
 		case *PreSharedKey:
-			if psks[q.PSK.keyName()] {
-				return invalid("12.2", "two PreSharedKey proposals for one key")
+			if psks[q.PSK.name()] {
+				return invalid("12.2", "two PreSharedKey proposals for one PreSharedKeyID")
 			}
-			psks[q.PSK.keyName()] = true
+			psks[q.PSK.name()] = true
 			if err := t.checkPSKUsage(q.PSK); err != nil {
 				return err
 			}
@@ -189,10 +189,10 @@ func (t *transition) checkExternalList(list []CommittedProposal) error {
 		case *Remove:
 			removes++
 		case *PreSharedKey:
-			if psks[q.PSK.keyName()] {
-				return invalid("12.2", "two PreSharedKey proposals for one key")
+			if psks[q.PSK.name()] {
+				return invalid("12.2", "two PreSharedKey proposals for one PreSharedKeyID")
 			}
-			psks[q.PSK.keyName()] = true
+			psks[q.PSK.name()] = true
 			if err := t.checkPSKUsage(q.PSK); err != nil {
 				return err
 			}
@@ -224,7 +224,7 @@ func (g *Group) selectProposals(byValue []CommittedProposal) []CommittedProposal
 		case *Remove:
 			removed[q.Removed] = true
 		case *PreSharedKey:
-			psks[q.PSK.keyName()] = true
+			psks[q.PSK.name()] = true
 		case *Add:
 			clients = append(clients, q.KeyPackage.LeafNode)
 		case *GroupContextExtensions:
@@ -257,8 +257,8 @@ func (g *Group) selectProposals(byValue []CommittedProposal) []CommittedProposal
 				keep(p)
 			}
 		case *PreSharedKey:
-			if !psks[q.PSK.keyName()] && g.knowsPSK(q.PSK) {
-				psks[q.PSK.keyName()] = true
+			if !psks[q.PSK.name()] && g.knowsPSK(q.PSK) {
+				psks[q.PSK.name()] = true
 				keep(p)
 			}
 		case *Add:

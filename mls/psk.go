@@ -64,9 +64,9 @@ func readPreSharedKeyID(r *reader) PreSharedKeyID {
 	return id
 }
 
-// keyName names the pre-shared key, whatever the nonce.
-func (id PreSharedKeyID) keyName() string {
-	id.PSKNonce = nil
+// name is the same for equal identifiers alone, to find those listed twice. One key
+// may be used twice with two nonces.
+func (id PreSharedKeyID) name() string {
 	return string(id.appendTo(nil))
 }
 

@@ -86,8 +86,8 @@ type forgery struct {
 	next *nextState // out: the forger's own next state
 }
 
-// byValue presents proposals as those of a member's commit.
-func byValue(g *Group, proposals ...Proposal) []CommittedProposal {
+// valueOf presents proposals as those of a member's commit.
+func valueOf(g *Group, proposals ...Proposal) []CommittedProposal {
 	var list []CommittedProposal
 	for _, p := range proposals {
 		list = append(list, CommittedProposal{Proposal: p, Sender: memberSender(g.private.leaf)})

@@ -354,10 +354,10 @@ func (j *joiner) pskValues() ([][]byte, error) {
 		if len(id.PSKNonce) != j.suite.nh {
 			return nil, invalid("8.4", "PSK nonce of a wrong length")
 		}
-		if seen[id.keyName()] {
+		if seen[id.name()] {
 			return nil, invalid("12.2", "one PSK listed twice")
 		}
-		seen[id.keyName()] = true
+		seen[id.name()] = true
 		if id.PSKType == PSKTypeResumption && id.Usage != ResumptionPSKUsageApplication {
 			if creating++; creating > 1 {
 				return nil, invalid("12.4.3.1", "two PSKs for a reinitialisation or branch")
