@@ -659,13 +659,15 @@ type treeKEMVector struct {
 	ConfirmedTranscriptHash hexBytes      `json:"confirmed_transcript_hash"`
 	RatchetTree             hexBytes      `json:"ratchet_tree"`
 	LeavesPrivate           []treeKEMLeaf `json:"leaves_private"`
-	UpdatePaths             []struct {
-		Sender        LeafIndex  `json:"sender"`
-		UpdatePath    hexBytes   `json:"update_path"`
-		PathSecrets   []hexBytes `json:"path_secrets"`
-		CommitSecret  hexBytes   `json:"commit_secret"`
-		TreeHashAfter hexBytes   `json:"tree_hash_after"`
-	} `json:"update_paths"`
+	UpdatePaths             []treeKEMPath `json:"update_paths"`
+}
+
+type treeKEMPath struct {
+	Sender        LeafIndex  `json:"sender"`
+	UpdatePath    hexBytes   `json:"update_path"`
+	PathSecrets   []hexBytes `json:"path_secrets"`
+	CommitSecret  hexBytes   `json:"commit_secret"`
+	TreeHashAfter hexBytes   `json:"tree_hash_after"`
 }
 
 type treeKEMLeaf struct {

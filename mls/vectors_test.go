@@ -1,10 +1,11 @@
 package mls
 
 import (
+	"compress/gzip"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
-	"io/fs"
+	"io"
 	"os"
 	"path/filepath"
 	"testing"
@@ -78,7 +79,11 @@ func TestVectors(t *testing.T) {
 	for name := range vectorFiles {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			runVectorFile(t, vectorsFolder(t), name)
+			data, err := os.ReadFile(filepath.Join(vectorsFolder(t), name+".json"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			runVectorFile(t, name, data)
 		})
 	}
 }
@@ -91,18 +96,26 @@ func TestOwnVectors(t *testing.T) {
 		writeOwnVectors(t)
 	}
 	for _, name := range ownVectorFiles {
-		t.Run(name, func(t *testing.T) { runVectorFile(t, "testdata/vectors", name) })
+		t.Run(name, func(t *testing.T) {
+			file, err := os.Open(filepath.Join("testdata/vectors", name+".json.gz"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer file.Close()
+			z, err := gzip.NewReader(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			data, err := io.ReadAll(z)
+			if err != nil {
+				t.Fatal(err)
+			}
+			runVectorFile(t, name, data)
+		})
 	}
 }
 
-func runVectorFile(t *testing.T, folder, name string) {
-	data, err := os.ReadFile(filepath.Join(folder, name+".json"))
-	if errors.Is(err, fs.ErrNotExist) {
-		t.Fatalf("vector file is missing: %v", err)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
+func runVectorFile(t *testing.T, name string, data []byte) {
 	passed, unsupported := 0, 0
 	for i, err := range vectorFiles[name](t, data) {
 		switch {
