@@ -1,6 +1,7 @@
 package mls
 
 import (
+	"bytes"
 	"crypto"
 	"errors"
 	"fmt"
@@ -540,6 +541,9 @@ func (t *transition) checkCommitLeaf(leaf *LeafNode, committer LeafIndex, extern
 		previous = nil
 		if len(t.removed) == 1 {
 			previous = t.old.tree.leaf(t.removed[0])
+		}
+		if previous != nil && bytes.Equal(previous.EncryptionKey, leaf.EncryptionKey) {
+			return invalid("12.2", "external commit keeps the encryption key of the leaf that it removes")
 		}
 	}
 	return t.client.authenticate(leaf.credentialCheck(groupID, CredentialInCommit, previous))

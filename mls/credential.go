@@ -17,6 +17,9 @@ const (
 	CredentialTypeX509  CredentialType = 0x0002
 )
 
+// isDefault reports whether every client supports the type: none is of that kind.
+func (CredentialType) isDefault() bool { return false }
+
 // A Credential is a claim to an identity (RFC 9420, Section 5.3). It is worth
 // nothing before the [AuthenticationService] has accepted it for a signature key.
 type Credential struct {

@@ -1,9 +1,5 @@
 package mls
 
-import (
-	"slices"
-)
-
 // An ExtensionType names an extension (RFC 9420, Section 17.3). Applications
 // define their own in the range 0xF000 to 0xFFFF.
 type ExtensionType uint16
@@ -92,10 +88,12 @@ var extensionPlaces = map[ExtensionType]extensionPlace{
 // checkExtensions refuses duplicates, default extensions out of their place, and
 // data of a known extension that does not parse to its end.
 func checkExtensions(list []Extension, place extensionPlace) error {
-	for i, e := range list {
-		if slices.ContainsFunc(list[:i], func(o Extension) bool { return o.ExtensionType == e.ExtensionType }) {
+	seen := make(map[ExtensionType]bool, len(list))
+	for _, e := range list {
+		if seen[e.ExtensionType] {
 			return invalid("13.4", "extension type 0x%04X listed twice", uint16(e.ExtensionType))
 		}
+		seen[e.ExtensionType] = true
 		if want, ok := extensionPlaces[e.ExtensionType]; ok && want != place {
 			return invalid("17.3", "extension type 0x%04X out of its place", uint16(e.ExtensionType))
 		}

@@ -57,27 +57,47 @@ func (c Capabilities) supportsExtension(t ExtensionType) bool {
 	return t.isDefault() || slices.Contains(c.Extensions, t)
 }
 
-func (c Capabilities) supportsProposal(t ProposalType) bool {
-	return t.isDefault() || slices.Contains(c.Proposals, t)
+// missing returns the first of the wanted types that is neither a default one nor
+// among those that a client has. Both lists can be long if a hostile client made
+// them, so that it takes no more time than reading them.
+func missing[T interface {
+	~uint16
+	isDefault() bool
+}](have, want []T) (T, bool) {
+	var set map[T]bool
+	if len(want) > 8 {
+		set = make(map[T]bool, len(have))
+		for _, t := range have {
+			set[t] = true
+		}
+	}
+	for _, t := range want {
+		if !t.isDefault() && !set[t] && (set != nil || !slices.Contains(have, t)) {
+			return t, true
+		}
+	}
+	return 0, false
+}
+
+func extensionTypes(list []Extension) []ExtensionType {
+	types := make([]ExtensionType, len(list))
+	for i, e := range list {
+		types[i] = e.ExtensionType
+	}
+	return types
 }
 
 // meets reports whether a client with these capabilities may be in a group with
 // the given requirements.
 func (c Capabilities) meets(req RequiredCapabilities) error {
-	for _, t := range req.ExtensionTypes {
-		if !c.supportsExtension(t) {
-			return invalid("7.3", "required extension 0x%04X is not in the leaf's capabilities", uint16(t))
-		}
+	if t, ok := missing(c.Extensions, req.ExtensionTypes); ok {
+		return invalid("7.3", "required extension 0x%04X is not in the leaf's capabilities", uint16(t))
 	}
-	for _, t := range req.ProposalTypes {
-		if !c.supportsProposal(t) {
-			return invalid("7.3", "required proposal 0x%04X is not in the leaf's capabilities", uint16(t))
-		}
+	if t, ok := missing(c.Proposals, req.ProposalTypes); ok {
+		return invalid("7.3", "required proposal 0x%04X is not in the leaf's capabilities", uint16(t))
 	}
-	for _, t := range req.CredentialTypes {
-		if !slices.Contains(c.Credentials, t) {
-			return invalid("7.3", "required credential type 0x%04X is not in the leaf's capabilities", uint16(t))
-		}
+	if t, ok := missing(c.Credentials, req.CredentialTypes); ok {
+		return invalid("7.3", "required credential type 0x%04X is not in the leaf's capabilities", uint16(t))
 	}
 	return nil
 }
@@ -221,10 +241,8 @@ func (l *LeafNode) checkAlone(s *suite) error {
 	if slices.ContainsFunc(c.Proposals, ProposalType.isDefault) {
 		return invalid("7.2", "default proposal type listed in capabilities")
 	}
-	for _, e := range l.Extensions {
-		if !c.supportsExtension(e.ExtensionType) {
-			return invalid("7.3", "leaf's extension 0x%04X is not in its capabilities", uint16(e.ExtensionType))
-		}
+	if t, ok := missing(c.Extensions, extensionTypes(l.Extensions)); ok {
+		return invalid("7.3", "leaf's extension 0x%04X is not in its capabilities", uint16(t))
 	}
 	return nil
 }
@@ -238,10 +256,8 @@ func (l *LeafNode) checkInContext(groupExtensions []Extension) error {
 	if err := l.Capabilities.meets(req); err != nil {
 		return err
 	}
-	for _, e := range groupExtensions {
-		if !l.Capabilities.supportsExtension(e.ExtensionType) {
-			return invalid("13.4", "group extension 0x%04X is not in the leaf's capabilities", uint16(e.ExtensionType))
-		}
+	if t, ok := missing(l.Capabilities.Extensions, extensionTypes(groupExtensions)); ok {
+		return invalid("13.4", "group extension 0x%04X is not in the leaf's capabilities", uint16(t))
 	}
 	return nil
 }

@@ -197,7 +197,7 @@ func TestCredentialTypes(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err = alice.group.Commit(CommitOptions{Proposals: []Proposal{&Add{strange(LeafOptions{})}}})
-	wantError(t, err, "does not support credential type 0x0001")
+	wantError(t, err, "credential type 0x0001 is in use")
 	if _, err := alice.group.Commit(CommitOptions{Proposals: []Proposal{&Add{strange(both)}}}); err != nil {
 		t.Fatal(err)
 	}
@@ -205,7 +205,7 @@ func TestCredentialTypes(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err = alice.group.Commit(CommitOptions{Leaf: &LeafOptions{}})
-	wantError(t, err, "does not support credential type 0xF0CC")
+	wantError(t, err, "credential type 0xF0CC is in use")
 }
 
 // TestUniqueKeys adds clients whose keys are in the tree already (RFC 9420,

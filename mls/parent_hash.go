@@ -30,26 +30,31 @@ func (t *ratchetTree) verifyParentHashes() error {
 }
 
 // chains counts the nodes D in the resolution of C, a child of P with sibling S,
-// whose parent hash is valid with respect to P.
+// whose parent hash is valid with respect to P: one or none.
 func (t *ratchetTree) chains(p *treeNode, cIndex nodeIndex, c *treeNode, sIndex nodeIndex, s *treeNode) int {
-	// The unmerged leaves of P under C have to be the resolution of C without D.
+	// The unmerged leaves of P under C have to be the resolution of C without D,
+	// which leaves a single candidate for D.
 	unmerged := within(p.parent.UnmergedLeaves, cIndex)
 	res := t.resolution(cIndex, c, nil)
 	if len(res) != len(unmerged)+1 {
 		return 0
 	}
-	want := t.parentHash(p.parent, s, sIndex)
-	links := 0
-	for i, d := range res {
-		if !bytes.Equal(d.parentHash(), want) {
-			continue
+	var d *resolvedNode
+	for i, r := range res {
+		if r.node.leaf != nil {
+			if _, found := slices.BinarySearch(unmerged, uint32(r.index.firstLeaf())); found {
+				continue
+			}
 		}
-		rest := slices.Delete(slices.Clone(res), i, i+1)
-		if sameLeaves(rest, unmerged) {
-			links++
+		if d != nil {
+			return 0
 		}
+		d = &res[i]
 	}
-	return links
+	if d == nil || !bytes.Equal(d.parentHash(), t.parentHash(p.parent, s, sIndex)) {
+		return 0
+	}
+	return 1
 }
 
 // parentHash returns the node's parent_hash field, nil if it has none.
@@ -61,17 +66,4 @@ func (r resolvedNode) parentHash() []byte {
 		return nil
 	}
 	return r.node.leaf.ParentHash
-}
-
-// sameLeaves reports whether the nodes are the leaves of a sorted list.
-func sameLeaves(nodes []resolvedNode, leaves []uint32) bool {
-	indices := make([]uint32, 0, len(nodes))
-	for _, n := range nodes {
-		if n.index.level() != 0 {
-			return false
-		}
-		indices = append(indices, uint32(n.index.firstLeaf()))
-	}
-	slices.Sort(indices)
-	return slices.Equal(indices, leaves)
 }

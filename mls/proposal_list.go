@@ -122,7 +122,7 @@ func (c *Client) checkGroupExtensions(groupID []byte, extensions []Extension) er
 // external (RFC 9420, Section 12.2).
 func (t *transition) checkList(list []CommittedProposal, committer LeafIndex) error {
 	touched := make(map[LeafIndex]bool)
-	var psks []PreSharedKeyID
+	psks := make(map[string]bool)
 	extensions := 0
 	for _, p := range list {
 		switch q := p.Proposal.(type) {
@@ -143,10 +143,10 @@ func (t *transition) checkList(list []CommittedProposal, committer LeafIndex) er
 			}
 			touched[q.Removed] = true
 		case *PreSharedKey:
-			if slices.ContainsFunc(psks, q.PSK.equal) {
+			if psks[q.PSK.name()] {
 				return invalid("12.2", "two PreSharedKey proposals for one PreSharedKeyID")
 			}
-			psks = append(psks, q.PSK)
+			psks[q.PSK.name()] = true
 			if err := t.checkPSKUsage(q.PSK); err != nil {
 				return err
 			}
@@ -178,7 +178,7 @@ func (t *transition) checkPSKUsage(id PreSharedKeyID) error {
 // commit (RFC 9420, Section 12.2).
 func (t *transition) checkExternalList(list []CommittedProposal) error {
 	inits, removes := 0, 0
-	var psks []PreSharedKeyID
+	psks := make(map[string]bool)
 	for _, p := range list {
 		if p.ref != nil {
 			return invalid("12.4.3.2", "external commit with a proposal by reference")
@@ -189,10 +189,10 @@ func (t *transition) checkExternalList(list []CommittedProposal) error {
 		case *Remove:
 			removes++
 		case *PreSharedKey:
-			if slices.ContainsFunc(psks, q.PSK.equal) {
+			if psks[q.PSK.name()] {
 				return invalid("12.2", "two PreSharedKey proposals for one PreSharedKeyID")
 			}
-			psks = append(psks, q.PSK)
+			psks[q.PSK.name()] = true
 			if err := t.checkPSKUsage(q.PSK); err != nil {
 				return err
 			}
@@ -216,7 +216,7 @@ func (t *transition) checkExternalList(list []CommittedProposal) error {
 func (g *Group) selectProposals(byValue []CommittedProposal) []CommittedProposal {
 	own := g.private.leaf
 	removed, updated := make(map[LeafIndex]bool), make(map[LeafIndex]bool)
-	var psks []PreSharedKeyID
+	psks := make(map[string]bool)
 	var clients []*LeafNode
 	extensions, reInit := false, false
 	for _, p := range byValue {
@@ -224,7 +224,7 @@ func (g *Group) selectProposals(byValue []CommittedProposal) []CommittedProposal
 		case *Remove:
 			removed[q.Removed] = true
 		case *PreSharedKey:
-			psks = append(psks, q.PSK)
+			psks[q.PSK.name()] = true
 		case *Add:
 			clients = append(clients, q.KeyPackage.LeafNode)
 		case *GroupContextExtensions:
@@ -257,8 +257,8 @@ func (g *Group) selectProposals(byValue []CommittedProposal) []CommittedProposal
 				keep(p)
 			}
 		case *PreSharedKey:
-			if !slices.ContainsFunc(psks, q.PSK.equal) && g.knowsPSK(q.PSK) {
-				psks = append(psks, q.PSK)
+			if !psks[q.PSK.name()] && g.knowsPSK(q.PSK) {
+				psks[q.PSK.name()] = true
 				keep(p)
 			}
 		case *Add:

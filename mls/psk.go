@@ -1,9 +1,6 @@
 package mls
 
-import (
-	"bytes"
-	"fmt"
-)
+import "fmt"
 
 // A PSKType says where a pre-shared key comes from (RFC 9420, Section 8.4).
 type PSKType uint8
@@ -67,8 +64,10 @@ func readPreSharedKeyID(r *reader) PreSharedKeyID {
 	return id
 }
 
-func (id PreSharedKeyID) equal(other PreSharedKeyID) bool {
-	return bytes.Equal(id.appendTo(nil), other.appendTo(nil))
+// name is the same for equal identifiers alone, to find those listed twice. One key
+// may be used twice with two nonces.
+func (id PreSharedKeyID) name() string {
+	return string(id.appendTo(nil))
 }
 
 // A PSKStore looks up the pre-shared keys that the application keeps. Either

@@ -377,6 +377,11 @@ func parseRatchetTree(s *suite, b []byte) (*ratchetTree, error) {
 	if nodes[len(nodes)-1] == nil {
 		return nil, malformed("ratchet tree ends in a blank node")
 	}
+	if len(nodes)%2 == 0 {
+		// Nobody is under the right child of that node, so that no commit can
+		// have set it.
+		return nil, malformed("ratchet tree ends in a parent node")
+	}
 	if len(nodes) >= 2<<maxHeight {
 		return nil, fmt.Errorf("%w: ratchet tree of %d nodes", ErrUnsupported, len(nodes))
 	}

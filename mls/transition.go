@@ -1,7 +1,6 @@
 package mls
 
 import (
-	"bytes"
 	"crypto"
 	"fmt"
 )
@@ -185,10 +184,12 @@ func (t *transition) checkLeaves(committer *LeafIndex) error {
 		if err := t.index.checkUnique(leaf); err != nil {
 			return err
 		}
-		if err := t.index.checkCredentialTypes(leaf, t.tree.members()); err != nil {
+		if err := leaf.checkInContext(t.extensions); err != nil {
 			return err
 		}
-		if err := leaf.checkInContext(t.extensions); err != nil {
+	}
+	if len(leaves) > 0 {
+		if err := t.index.checkCredentialTypes(t.tree.members()); err != nil {
 			return err
 		}
 	}
@@ -218,15 +219,15 @@ func (t *transition) checkNewExtensions() error {
 // yet (RFC 9420, Section 12.4.2).
 func (t *transition) replacePath(i LeafIndex, path *UpdatePath) error {
 	keys := append(path.keys(), path.LeafNode.EncryptionKey)
-	for j, key := range keys {
+	seen := make(map[string]bool, len(keys)) // its length is not checked yet
+	for _, key := range keys {
 		if t.index.count(encryptionIndex(key)) > 0 {
 			return invalid("12.4.2", "key of the update path is in the tree already")
 		}
-		for _, other := range keys[:j] {
-			if bytes.Equal(key, other) {
-				return invalid("12.4.2", "key occurs twice in the update path")
-			}
+		if seen[string(key)] {
+			return invalid("12.4.2", "key occurs twice in the update path")
 		}
+		seen[string(key)] = true
 	}
 	if old := t.tree.leaf(i); old != nil {
 		t.index.removeLeaf(old)

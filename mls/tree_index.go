@@ -1,9 +1,6 @@
 package mls
 
-import (
-	"maps"
-	"slices"
-)
+import "maps"
 
 // A treeIndex counts what occurs in a ratchet tree: keys, credential types, and
 // capabilities. With it, the rules that compare a leaf with all members cost
@@ -144,15 +141,11 @@ func (x *treeIndex) checkUnique(l *LeafNode) error {
 }
 
 // checkCredentialTypes applies the rule that every member supports the credential
-// type of every other (RFC 9420, Section 7.3) to a leaf that is in the index.
-func (x *treeIndex) checkCredentialTypes(l *LeafNode, members uint32) error {
-	t := uint16(l.Credential.CredentialType)
-	if x.count(indexKey{kind: countCredential, typ: t}) != int(members) {
-		return invalid("7.3", "credential type 0x%04X is not supported by all members", t)
-	}
+// type of every other (RFC 9420, Section 7.3).
+func (x *treeIndex) checkCredentialTypes(members uint32) error {
 	for t, n := range x.inUse {
-		if n > 0 && !slices.Contains(l.Capabilities.Credentials, t) {
-			return invalid("7.3", "leaf does not support credential type 0x%04X of another member", uint16(t))
+		if n > 0 && x.count(indexKey{kind: countCredential, typ: uint16(t)}) != int(members) {
+			return invalid("7.3", "credential type 0x%04X is in use, but not supported by all members", uint16(t))
 		}
 	}
 	return nil

@@ -10,9 +10,6 @@ import (
 // validateTree checks the tree of a group that we join (RFC 9420,
 // Section 12.4.3.1), and returns its index.
 func (c *Client) validateTree(t *ratchetTree, groupID []byte, groupExtensions []Extension) (*treeIndex, error) {
-	if t.height > 0 && t.root.right.members == 0 {
-		return nil, invalid("7.7", "right half of the ratchet tree is blank")
-	}
 	if err := t.checkUnmergedLeaves(); err != nil {
 		return nil, err
 	}
@@ -23,10 +20,10 @@ func (c *Client) validateTree(t *ratchetTree, groupID []byte, groupExtensions []
 	if err := t.checkUniqueKeys(index); err != nil {
 		return nil, err
 	}
-	if err := c.validateLeaves(t, index, groupID, groupExtensions); err != nil {
+	if err := c.validateLeaves(t, groupID, groupExtensions); err != nil {
 		return nil, err
 	}
-	return index, nil
+	return index, index.checkCredentialTypes(t.members())
 }
 
 // checkUnmergedLeaves checks that each unmerged leaf is a member under the node
@@ -78,7 +75,7 @@ func (t *ratchetTree) checkUniqueKeys(index *treeIndex) error {
 // validateLeaves applies RFC 9420, Section 7.3 to every leaf. A lifetime is not
 // compared with the clock: it bounds when a client may be added, and members
 // stay after it.
-func (c *Client) validateLeaves(t *ratchetTree, index *treeIndex, groupID []byte, groupExtensions []Extension) error {
+func (c *Client) validateLeaves(t *ratchetTree, groupID []byte, groupExtensions []Extension) error {
 	type member struct {
 		index LeafIndex
 		leaf  *LeafNode
@@ -89,14 +86,11 @@ func (c *Client) validateLeaves(t *ratchetTree, index *treeIndex, groupID []byte
 		return true
 	})
 	return parallel(len(members), func(i int) error {
-		index, leaf, treeIndex := members[i].index, members[i].leaf, index
+		index, leaf := members[i].index, members[i].leaf
 		if err := leaf.checkAlone(t.suite); err != nil {
 			return err
 		}
 		if err := leaf.checkInContext(groupExtensions); err != nil {
-			return err
-		}
-		if err := treeIndex.checkCredentialTypes(leaf, t.members()); err != nil {
 			return err
 		}
 		if leaf.LeafNodeSource == LeafNodeSourceKeyPackage {

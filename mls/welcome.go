@@ -348,16 +348,16 @@ func (j *joiner) openSecrets(e encryptedGroupSecrets) error {
 // pskValues looks up the PSKs that the group secrets name.
 func (j *joiner) pskValues() ([][]byte, error) {
 	var psks [][]byte
+	seen := make(map[string]bool, len(j.secrets.psks))
 	creating := 0
-	for i, id := range j.secrets.psks {
+	for _, id := range j.secrets.psks {
 		if len(id.PSKNonce) != j.suite.nh {
 			return nil, invalid("8.4", "PSK nonce of a wrong length")
 		}
-		for _, other := range j.secrets.psks[:i] {
-			if other.equal(id) {
-				return nil, invalid("12.2", "one PSK listed twice")
-			}
+		if seen[id.name()] {
+			return nil, invalid("12.2", "one PSK listed twice")
 		}
+		seen[id.name()] = true
 		if id.PSKType == PSKTypeResumption && id.Usage != ResumptionPSKUsageApplication {
 			if creating++; creating > 1 {
 				return nil, invalid("12.4.3.1", "two PSKs for a reinitialisation or branch")
