@@ -1,0 +1,168 @@
+package mls
+
+import (
+	"bytes"
+	"crypto"
+	"errors"
+	"fmt"
+)
+
+// A CredentialType says how a [Credential] names its holder (RFC 9420,
+// Section 17.5).
+type CredentialType uint16
+
+// The credential types of RFC 9420, Section 17.5.
+const (
+	CredentialTypeBasic CredentialType = 0x0001
+	CredentialTypeX509  CredentialType = 0x0002
+)
+
+// A Credential is a claim to an identity (RFC 9420, Section 5.3). It is worth
+// nothing before the [AuthenticationService] has accepted it for a signature key.
+type Credential struct {
+	CredentialType CredentialType
+
+	// Identity holds the identity of a basic credential. Of a credential type
+	// that this package does not know, it holds the content, which is taken to
+	// be opaque<V>.
+	Identity []byte
+
+	// Certificates holds the DER certificates of an X.509 credential, the one of
+	// the signature key first.
+	Certificates [][]byte
+}
+
+// BasicCredential returns a credential that is a bare identity.
+func BasicCredential(identity []byte) Credential {
+	return Credential{CredentialType: CredentialTypeBasic, Identity: identity}
+}
+
+// Equal reports whether both credentials are the same bytes.
+func (c Credential) Equal(other Credential) bool {
+	return bytes.Equal(c.appendTo(nil), other.appendTo(nil))
+}
+
+func (c Credential) appendTo(b []byte) []byte {
+	b = appendUint16(b, uint16(c.CredentialType))
+	if c.CredentialType == CredentialTypeX509 {
+		return appendList(b, c.Certificates, appendVector)
+	}
+	return appendVector(b, c.Identity)
+}
+
+func readCredential(r *reader) Credential {
+	c := Credential{CredentialType: CredentialType(r.uint16())}
+	if c.CredentialType == CredentialTypeX509 {
+		c.Certificates = readList(r, (*reader).vector)
+	} else {
+		c.Identity = r.vector()
+	}
+	return c
+}
+
+// A CredentialUse says where the [AuthenticationService] is asked about a
+// credential (RFC 9420, Section 5.3.1).
+type CredentialUse int
+
+const (
+	// CredentialInKeyPackage is a client that is about to be added.
+	CredentialInKeyPackage CredentialUse = iota + 1
+	// CredentialInUpdate is a member that proposes to replace its leaf.
+	CredentialInUpdate
+	// CredentialInCommit is a committer that replaces its leaf, or the joiner of
+	// an external commit.
+	CredentialInCommit
+	// CredentialInTree is a member of a group that we join.
+	CredentialInTree
+	// CredentialOfExternalSender is a sender outside of the group that the
+	// group's external_senders extension lists.
+	CredentialOfExternalSender
+)
+
+func (u CredentialUse) String() string {
+	switch u {
+	case CredentialInKeyPackage:
+		return "key package"
+	case CredentialInUpdate:
+		return "update"
+	case CredentialInCommit:
+		return "commit"
+	case CredentialInTree:
+		return "ratchet tree"
+	case CredentialOfExternalSender:
+		return "external sender"
+	}
+	return fmt.Sprintf("CredentialUse(%d)", int(u))
+}
+
+// A CredentialCheck is the question to an [AuthenticationService].
+type CredentialCheck struct {
+	// GroupID is the group that the credential is used in, or nil where a key
+	// package is checked outside of a group.
+	GroupID []byte
+	Use     CredentialUse
+
+	// Credential is the claim, and SignatureKey the key that it has to be bound
+	// to, encoded as in a LeafNode.
+	Credential   Credential
+	SignatureKey []byte
+
+	// Previous is what the leaf held before, where a member replaces its own
+	// leaf; nil otherwise. The new credential has to be a valid successor: most
+	// applications ask that it names the same client.
+	Previous *CredentialBinding
+}
+
+// A CredentialBinding is a credential and the signature key it was accepted for.
+type CredentialBinding struct {
+	Credential   Credential
+	SignatureKey []byte
+}
+
+// An AuthenticationService decides which credentials to believe (RFC 9420,
+// Section 5.3.1). This package cannot do that, since only the application knows
+// what an identity is. Every credential is shown to it before it takes effect,
+// each time it appears in a new place.
+//
+// Calls may come from several goroutines at once.
+type AuthenticationService interface {
+	// ValidateCredential returns nil if the signature key belongs to whom the
+	// credential names, and is acceptable in that place. Any error refuses the
+	// message that the credential came in.
+	ValidateCredential(CredentialCheck) error
+}
+
+// AuthenticationFunc makes an [AuthenticationService] of a function.
+type AuthenticationFunc func(CredentialCheck) error
+
+// ValidateCredential calls f.
+func (f AuthenticationFunc) ValidateCredential(c CredentialCheck) error { return f(c) }
+
+// An Identity is what a client presents itself with: a credential, and the
+// signature key that it is bound to.
+type Identity struct {
+	Credential Credential
+
+	// Signer holds the private key. Any implementation will do, a hardware key
+	// as well as an [ed25519.PrivateKey] or an [*ecdsa.PrivateKey].
+	Signer crypto.Signer
+}
+
+func (id Identity) publicKey(s *suite) ([]byte, error) {
+	if id.Signer == nil {
+		return nil, errors.New("mls: identity without a signer")
+	}
+	key, err := s.scheme.encode(id.Signer.Public())
+	if err != nil {
+		return nil, fmt.Errorf("encoding signature key: %w", err)
+	}
+	return key, nil
+}
+
+// authenticate asks the application about a credential.
+func (c *Client) authenticate(check CredentialCheck) error {
+	if err := c.auth.ValidateCredential(check); err != nil {
+		return fmt.Errorf("authenticating %s: %w", check.Use, err)
+	}
+	return nil
+}

@@ -1,0 +1,242 @@
+package mls
+
+import (
+	"fmt"
+	"slices"
+)
+
+const (
+	// MaxForwardDistance is how many generations a message may lie ahead of the
+	// next one that is expected of its sender. It bounds the work that a message
+	// can cause.
+	MaxForwardDistance = 1000
+
+	// MaxSkippedKeys is how many keys of skipped generations are kept for each
+	// ratchet of each sender, so that messages may come out of order. The oldest
+	// are forgotten first.
+	MaxSkippedKeys = 256
+
+	// MaxPastEpochs is how many epochs back a late message is still opened, and a
+	// resumption PSK is still known.
+	MaxPastEpochs = 5
+)
+
+// A ratchetKind is one of the two ratchets of each sender (RFC 9420, Section 9).
+type ratchetKind int
+
+const (
+	handshakeRatchet ratchetKind = iota
+	applicationRatchet
+)
+
+func ratchetFor(t ContentType) ratchetKind {
+	if t == ContentTypeApplication {
+		return applicationRatchet
+	}
+	return handshakeRatchet
+}
+
+// A secretTree holds what the message keys of an epoch derive from (RFC 9420,
+// Section 9). It begins as one secret at the root. As senders appear, secrets on
+// their path are replaced by those of the children, and at a leaf by two
+// ratchets, so that it never holds a secret from which a used one derives.
+type secretTree struct {
+	suite   *suite
+	nodes   map[nodeIndex][]byte
+	senders map[LeafIndex]*senderRatchets
+	height  int
+
+	// What changed since the state was last saved.
+	dirtyNodes   map[nodeIndex]bool
+	dirtySenders map[LeafIndex]bool
+}
+
+type senderRatchets [2]*ratchet
+
+// A ratchet derives a key and a nonce for each message of a sender (RFC 9420,
+// Section 9.1). It is replaced as a whole when it moves.
+type ratchet struct {
+	secret  []byte
+	next    uint32 // the generation that secret belongs to
+	skipped []messageKey
+}
+
+// A messageKey encrypts one message.
+type messageKey struct {
+	generation uint32
+	key, nonce []byte
+}
+
+func (k messageKey) wipe() {
+	clear(k.key)
+	clear(k.nonce)
+}
+
+func newSecretTree(s *suite, height int, encryptionSecret []byte) *secretTree {
+	root := rootOf(height)
+	return &secretTree{
+		suite:        s,
+		height:       height,
+		nodes:        map[nodeIndex][]byte{root: encryptionSecret},
+		senders:      make(map[LeafIndex]*senderRatchets),
+		dirtyNodes:   map[nodeIndex]bool{root: true},
+		dirtySenders: make(map[LeafIndex]bool),
+	}
+}
+
+// A keyUse is a message key that was found but not yet used up: nothing in the
+// tree has changed. Once the message proved genuine, consume makes it so.
+type keyUse struct {
+	messageKey
+	sender LeafIndex
+	kind   ratchetKind
+	after  *ratchet // state of the ratchet once the key is used
+
+	// Where this is the sender's first message of the epoch:
+	ratchets *senderRatchets
+	expanded map[nodeIndex][]byte // new secrets beside the path to the leaf
+	consumed []nodeIndex          // secrets on the path
+}
+
+// find looks up the key of a message (RFC 9420, Section 9.1).
+func (t *secretTree) find(sender LeafIndex, kind ratchetKind, generation uint32) (*keyUse, error) {
+	use := &keyUse{sender: sender, kind: kind, ratchets: t.senders[sender]}
+	if use.ratchets == nil {
+		if err := t.expand(use); err != nil {
+			return nil, err
+		}
+	}
+	r := use.ratchets[kind]
+	if generation < r.next {
+		return use, r.takeSkipped(use, generation)
+	}
+	if generation-r.next > MaxForwardDistance {
+		return nil, &ForwardDistanceError{Sender: sender, Next: r.next, Generation: generation}
+	}
+	return use, r.advance(t.suite, use, generation)
+}
+
+// findNext looks up the key for the next message that we send ourselves.
+func (t *secretTree) findNext(sender LeafIndex, kind ratchetKind) (*keyUse, error) {
+	var next uint32
+	if r := t.senders[sender]; r != nil {
+		next = r[kind].next
+	}
+	return t.find(sender, kind, next)
+}
+
+// expand derives the ratchets of a sender from the secret above its leaf.
+func (t *secretTree) expand(use *keyUse) error {
+	level, secret := 0, []byte(nil)
+	for ; level <= t.height; level++ {
+		if secret = t.nodes[use.sender.ancestor(level)]; secret != nil {
+			break
+		}
+	}
+	if secret == nil {
+		return fmt.Errorf("%w: no secret for leaf %d", ErrGenerationUsed, use.sender)
+	}
+	use.consumed = append(use.consumed, use.sender.ancestor(level))
+	use.expanded = make(map[nodeIndex][]byte, level)
+	for ; level > 0; level-- {
+		on := use.sender.ancestor(level - 1)
+		left := t.suite.expandWithLabel(secret, "tree", []byte("left"), t.suite.nh)
+		right := t.suite.expandWithLabel(secret, "tree", []byte("right"), t.suite.nh)
+		if on < on.sibling() {
+			secret, use.expanded[on.sibling()] = left, right
+		} else {
+			secret, use.expanded[on.sibling()] = right, left
+		}
+	}
+	use.ratchets = &senderRatchets{
+		{secret: t.suite.expandWithLabel(secret, "handshake", nil, t.suite.nh)},
+		{secret: t.suite.expandWithLabel(secret, "application", nil, t.suite.nh)},
+	}
+	return nil
+}
+
+// takeSkipped finds the key of a generation that was passed over.
+func (r *ratchet) takeSkipped(use *keyUse, generation uint32) error {
+	at, found := slices.BinarySearchFunc(r.skipped, generation, func(k messageKey, g uint32) int {
+		return int(int64(k.generation) - int64(g))
+	})
+	if !found {
+		return fmt.Errorf("%w: generation %d of leaf %d", ErrGenerationUsed, generation, use.sender)
+	}
+	use.messageKey = r.skipped[at]
+	use.after = &ratchet{secret: r.secret, next: r.next, skipped: slices.Delete(slices.Clone(r.skipped), at, at+1)}
+	return nil
+}
+
+// advance derives the key of a generation to come, and those before it.
+func (r *ratchet) advance(s *suite, use *keyUse, generation uint32) error {
+	if generation == 1<<32-1 {
+		return fmt.Errorf("%w: ratchet is at its end", ErrGenerationUsed)
+	}
+	after := &ratchet{secret: r.secret, skipped: r.skipped}
+	if skipped := generation - r.next; skipped > 0 {
+		after.skipped = slices.Clone(r.skipped)
+	}
+	for g := r.next; ; g++ {
+		if generation-g <= MaxSkippedKeys {
+			use.messageKey = messageKey{
+				generation: g,
+				key:        s.deriveTreeSecret(after.secret, "key", g, s.nk),
+				nonce:      s.deriveTreeSecret(after.secret, "nonce", g, nonceSize),
+			}
+			if g != generation {
+				after.skipped = append(after.skipped, use.messageKey)
+			}
+		}
+		after.secret = s.deriveTreeSecret(after.secret, "secret", g, s.nh)
+		if g == generation {
+			break
+		}
+	}
+	after.next = generation + 1
+	if surplus := len(after.skipped) - MaxSkippedKeys; surplus > 0 {
+		after.skipped = slices.Delete(after.skipped, 0, surplus)
+	}
+	use.after = after
+	return nil
+}
+
+// consume makes sure that the key is never used again, and forgets every secret
+// that it derives from (RFC 9420, Section 9.2).
+func (t *secretTree) consume(use *keyUse) {
+	if use.expanded != nil {
+		for _, x := range use.consumed {
+			clear(t.nodes[x])
+			delete(t.nodes, x)
+			t.dirtyNodes[x] = true
+		}
+		for x, secret := range use.expanded {
+			t.nodes[x] = secret
+			t.dirtyNodes[x] = true
+		}
+		t.senders[use.sender] = use.ratchets
+	}
+	before := use.ratchets[use.kind]
+	if use.after.next != before.next {
+		clear(before.secret)
+	}
+	use.ratchets[use.kind] = use.after
+	t.dirtySenders[use.sender] = true
+}
+
+// wipe zeroes all secrets.
+func (t *secretTree) wipe() {
+	for _, secret := range t.nodes {
+		clear(secret)
+	}
+	for _, ratchets := range t.senders {
+		for _, r := range ratchets {
+			clear(r.secret)
+			for _, k := range r.skipped {
+				k.wipe()
+			}
+		}
+	}
+	clear(t.nodes)
+	clear(t.senders)
+}
