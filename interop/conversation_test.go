@@ -46,8 +46,9 @@ func (c *conversation) must(doing string, err error) {
 func (c *conversation) newcomer(kind string) *participant {
 	c.t.Helper()
 	name := fmt.Sprintf("%s %d in %s", kind, c.born, c.t.Name())
+	habit := habits{public: c.born&1 != 0, restarts: c.born&2 != 0, omitPath: c.born&4 != 0}
 	c.born++
-	return &participant{name, kind, newMember(c.t, c.peer, kind, name, c.suite)}
+	return &participant{name, kind, newMember(c.t, c.peer, kind, name, c.suite, habit)}
 }
 
 func (c *conversation) leaf(p *participant) uint32 {
@@ -76,6 +77,7 @@ type staged struct {
 	result commitResult
 	add    []*participant
 	remove []*participant
+	inside bool // the ratchet tree is in the Welcome
 }
 
 func (c *conversation) proposals(ch change) []proposal {
@@ -96,7 +98,7 @@ func (c *conversation) stage(by *participant, ch change) staged {
 	c.t.Helper()
 	result, err := by.commit(c.proposals(ch), ch.public, ch.withTree)
 	c.must("committing by "+by.name, err)
-	return staged{by, result, slices.Concat(c.joining, ch.add), slices.Concat(c.leaving, ch.remove)}
+	return staged{by, result, slices.Concat(c.joining, ch.add), slices.Concat(c.leaving, ch.remove), ch.withTree}
 }
 
 // deliver hands a staged commit to all, and the Welcome to those it adds.
@@ -111,13 +113,25 @@ func (c *conversation) deliver(s staged) {
 	}
 	c.must("merging by "+s.by.name, s.by.merge())
 	c.members = slices.DeleteFunc(c.members, func(p *participant) bool { return slices.Contains(s.remove, p) })
+	tree := c.tree(s.by, s.inside)
 	for _, joiner := range s.add {
 		c.must(fmt.Sprintf("joining by %s with the Welcome of %s", joiner.name, s.by.name),
-			joiner.join(s.result.Welcome, s.result.Tree))
+			joiner.join(s.result.Welcome, tree))
 		c.members = append(c.members, joiner)
 	}
 	c.joining, c.leaving = nil, nil
 	c.agree()
+}
+
+// tree returns what p holds, or nil where it travels inside of another message.
+func (c *conversation) tree(p *participant, inside bool) []byte {
+	c.t.Helper()
+	if inside {
+		return nil
+	}
+	tree, err := p.tree()
+	c.must("exporting the tree of "+p.name, err)
+	return tree
 }
 
 func (c *conversation) process(p, from *participant, message []byte, want string) processed {
@@ -160,9 +174,9 @@ func (c *conversation) proposeRemove(by, gone *participant, public bool) {
 // joinExternally lets a newcomer in by an external commit on helper's GroupInfo.
 func (c *conversation) joinExternally(helper, joiner *participant, withTree bool) {
 	c.t.Helper()
-	info, tree, err := helper.groupInfo(withTree)
+	info, err := helper.groupInfo(withTree)
 	c.must("making a GroupInfo by "+helper.name, err)
-	commit, err := joiner.joinExternal(info, tree)
+	commit, err := joiner.joinExternal(info, c.tree(helper, withTree))
 	c.must(fmt.Sprintf("joining externally by %s with the GroupInfo of %s", joiner.name, helper.name), err)
 	c.members = append(c.members, joiner)
 	c.deliver(staged{by: joiner, result: commitResult{Commit: commit}})

@@ -220,7 +220,6 @@ func (l *randomLife) stepRace() {
 	}
 	l.stage(loser, lost)
 	won := l.stage(winner, l.manner(change{add: l.strangers()}))
-	l.must("discarding by "+loser.name, loser.discard())
 	l.deliver(won)
 	l.age()
 }

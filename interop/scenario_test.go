@@ -128,7 +128,6 @@ func playRace(c *conversation, first *participant, us, them string) {
 		winner, loser := c.members[order[0]], c.members[order[1]]
 		won := c.stage(winner, change{add: c.newcomers(them)})
 		c.stage(loser, change{add: c.newcomers(us)})
-		c.must("discarding by "+loser.name, loser.discard())
 		c.deliver(won)
 		c.commit(loser, change{})
 		c.talk()

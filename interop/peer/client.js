@@ -30,12 +30,13 @@ const clientConfig = {
   lifetimeConfig: { maximumTotalLifetime, validateLifetimeOnReceive: true },
 };
 
-// GREASE values (RFC 9420 section 13.5) stand in every list, to be ignored by the other side.
+// Extension type 0xf0f0 is for private use; the rest that ts-mls does not know are GREASE
+// values (RFC 9420 section 13.5), to be ignored by the other side.
 function capabilities(cs) {
   return {
     versions: ["mls10"],
     ciphersuites: ["2570", cs.name],
-    extensions: [0x1a1a],
+    extensions: [0x1a1a, 0xf0f0],
     proposals: [0x2a2a],
     credentials: ["basic", "14906"],
   };
@@ -215,7 +216,6 @@ export class Client {
     return {
       commit: encodeMlsMessage(commit),
       welcome: welcome && encodeMlsMessage({ version: "mls10", wireformat: "mls_welcome", welcome }),
-      tree: withTree ? undefined : encodeRatchetTree(newState.ratchetTree),
     };
   }
 
@@ -240,10 +240,6 @@ export class Client {
   merge() {
     if (this.pending === undefined) throw new Error("no pending commit");
     this.enter(this.pending);
-  }
-
-  discard() {
-    this.pending = undefined;
   }
 
   async send(data, authenticatedData) {

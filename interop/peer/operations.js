@@ -40,7 +40,6 @@ export const operations = {
     client(c).commit((c.proposals ?? []).map(proposalSpec), c.public === true, c.withTree === true),
 
   merge: (c) => client(c).merge(),
-  discard: (c) => client(c).discard(),
   send: async (c) => ({ message: await client(c).send(bytes(c.data), bytes(c.aad ?? "")) }),
   process: (c) => client(c).process(bytes(c.message)),
   state: (c) => client(c).describe(),

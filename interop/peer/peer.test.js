@@ -42,8 +42,9 @@ class Conversation {
     const all = [...specs, ...remove.map((gone) => ({ type: "remove", leaf: this.leaf(gone) }))];
     for (const joiner of joiners) all.push({ type: "add", keyPackage: await joiner.keyPackage() });
     const committer = this.members.get(name);
-    const { commit, welcome, tree } = await committer.commit(all, asPublic, withTree);
+    const { commit, welcome } = await committer.commit(all, asPublic, withTree);
     committer.merge();
+    const tree = withTree ? undefined : committer.tree();
     for (const [other, client] of [...this.members]) {
       if (other === name) continue;
       const { kind } = await client.process(commit);
@@ -188,7 +189,7 @@ test("pre-shared keys and group context extensions", async () => {
   const pskId = bytes("psk");
   for (const member of group.members.values()) member.psks[Buffer.from(pskId).toString("base64")] = bytes("secret");
   await group.commit("b", { specs: [{ type: "psk", pskId }] });
-  await group.commit("c", { specs: [{ type: "extensions", extension: 0x1a1a, data: bytes("x") }] });
+  await group.commit("c", { specs: [{ type: "extensions", extension: 0xf0f0, data: bytes("x") }] });
   await group.commit("a", { add: ["d"] });
   await group.talk();
 });
