@@ -21,6 +21,7 @@ type conversation struct {
 	t       *testing.T
 	peer    *peer
 	suite   int
+	number  int // among the peer's
 	born    int
 	members []*participant
 	joining []*participant // proposed by reference, joins with the next commit
@@ -29,7 +30,8 @@ type conversation struct {
 
 func newConversation(t *testing.T, p *peer, suite int, creator string) *conversation {
 	t.Helper()
-	c := &conversation{t: t, peer: p, suite: suite}
+	p.groups++
+	c := &conversation{t: t, peer: p, suite: suite, number: p.groups}
 	first := c.newcomer(creator)
 	c.must("creating", first.create(fmt.Appendf(nil, "group of %s", t.Name())))
 	c.members = []*participant{first}
@@ -45,7 +47,7 @@ func (c *conversation) must(doing string, err error) {
 
 func (c *conversation) newcomer(kind string) *participant {
 	c.t.Helper()
-	name := fmt.Sprintf("%s %d in %s", kind, c.born, c.t.Name())
+	name := fmt.Sprintf("%s-%d.%d", kind, c.number, c.born)
 	habit := habits{public: c.born&1 != 0, restarts: c.born&2 != 0, omitPath: c.born&4 != 0}
 	c.born++
 	return &participant{name, kind, newMember(c.t, c.peer, kind, name, c.suite, habit)}

@@ -29,6 +29,7 @@ type peer struct {
 	lines  chan []byte
 	stderr *lockedBuffer
 	lastID int
+	groups int // conversations so far, which number their members' names
 }
 
 type lockedBuffer struct {
