@@ -80,11 +80,11 @@ type CommitOptions struct {
 	// AuthenticatedData is sent along in the open, and signed.
 	AuthenticatedData []byte
 
-	// OmitRatchetTree leaves the ratchet tree out of Welcome and GroupInfo. New
-	// members then have to get it by other means.
+	// OmitRatchetTree leaves the ratchet tree out of the Welcome. New members then
+	// have to get it by other means.
 	OmitRatchetTree bool
 
-	// GroupInfoExtensions are added to the GroupInfo, in the Welcome and outside.
+	// GroupInfoExtensions are added to the GroupInfo in the Welcome.
 	GroupInfoExtensions []Extension
 }
 
@@ -98,14 +98,21 @@ type PendingCommit struct {
 	// Welcome is the message for the new members, nil if there are none.
 	Welcome []byte
 
-	// GroupInfo of the epoch that the commit begins. It lets anybody who has it
-	// join by an external commit.
-	GroupInfo []byte
-
 	// Proposals are those that the commit covers.
 	Proposals []CommittedProposal
 
-	next *nextState
+	client *Client
+	next   *nextState
+}
+
+// GroupInfo returns what [Group.GroupInfo] returns once the commit is applied, for
+// delivery services that want both at once.
+func (p *PendingCommit) GroupInfo(withTree bool, extensions ...Extension) ([]byte, error) {
+	info, err := p.client.newGroupInfo(p.next, withTree, true, extensions)
+	if err != nil {
+		return nil, fmt.Errorf("making GroupInfo: %w", err)
+	}
+	return info.Message(), nil
 }
 
 // Epoch returns the epoch that the commit begins.
@@ -318,13 +325,15 @@ func (b *commitBuilder) buildPath(commit *Commit) error {
 // protect makes the messages of a member's commit. The key of the commit message
 // is used up at once, so that no other message can take it.
 func (b *commitBuilder) protect(g *Group) (*PendingCommit, error) {
-	p := &PendingCommit{Proposals: b.transition.proposals, next: b.next}
+	p := &PendingCommit{Proposals: b.transition.proposals, client: g.client, next: b.next}
 	if b.wireFormat == WireFormatPublicMessage {
 		p.Commit = b.content.protectPublic(g.suite, b.membership, b.contextSign)
 	}
 	var err error
-	if p.GroupInfo, p.Welcome, err = b.groupInfoAndWelcome(); err != nil {
-		return nil, err
+	if len(b.transition.added) > 0 {
+		if p.Welcome, err = b.welcome(); err != nil {
+			return nil, fmt.Errorf("making Welcome: %w", err)
+		}
 	}
 	if b.wireFormat == WireFormatPrivateMessage {
 		if p.Commit, err = g.encrypt(b.content); err != nil {
@@ -337,27 +346,6 @@ func (b *commitBuilder) protect(g *Group) (*PendingCommit, error) {
 	clear(b.out.joinerSecret)
 	clear(b.out.welcomeSecret)
 	return p, nil
-}
-
-// groupInfoAndWelcome makes the GroupInfo of the new epoch, and the Welcome for
-// the members that the commit adds.
-func (b *commitBuilder) groupInfoAndWelcome() (groupInfo, welcome []byte, err error) {
-	t := b.transition
-	extensions := b.opts.GroupInfoExtensions
-	inside, err := t.client.newGroupInfo(b.next, !b.opts.OmitRatchetTree, false, extensions)
-	if err != nil {
-		return nil, nil, err
-	}
-	if len(t.added) > 0 {
-		if welcome, err = b.welcome(inside); err != nil {
-			return nil, nil, fmt.Errorf("making Welcome: %w", err)
-		}
-	}
-	outside, err := t.client.newGroupInfo(b.next, !b.opts.OmitRatchetTree, true, extensions)
-	if err != nil {
-		return nil, nil, err
-	}
-	return outside.Message(), welcome, nil
 }
 
 // A StagedCommit is a commit of another member that was verified but not applied.

@@ -402,7 +402,7 @@ func (g *Group) appendProposals(b []byte) []byte {
 }
 
 func (p *PendingCommit) appendTo(b []byte) []byte {
-	b = appendVector(appendVector(appendVector(b, p.Commit), p.Welcome), p.GroupInfo)
+	b = appendVector(appendVector(b, p.Commit), p.Welcome)
 	b = appendList(b, p.Proposals, func(b []byte, p CommittedProposal) []byte {
 		return p.Sender.appendTo(appendProposal(b, p.Proposal))
 	})

@@ -377,7 +377,7 @@ func (l *loader) loadPending() error {
 	if errors.Is(err, errMissingRecord) {
 		return nil
 	}
-	p := &PendingCommit{Commit: r.vector(), Welcome: r.vector(), GroupInfo: r.vector()}
+	p := &PendingCommit{Commit: r.vector(), Welcome: r.vector(), client: l.client}
 	if len(p.Welcome) == 0 {
 		p.Welcome = nil
 	}

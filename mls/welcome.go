@@ -165,7 +165,16 @@ func readWelcome(r *reader) *Welcome {
 const welcomeLabel = "Welcome"
 
 // welcome makes the Welcome for the members that a commit adds.
-func (b *commitBuilder) welcome(info *GroupInfo) ([]byte, error) {
+func (b *commitBuilder) welcome() ([]byte, error) {
+	info, err := b.transition.client.newGroupInfo(b.next, !b.opts.OmitRatchetTree, false, b.opts.GroupInfoExtensions)
+	if err != nil {
+		return nil, err
+	}
+	return b.encryptWelcome(info)
+}
+
+// encryptWelcome encrypts a GroupInfo and the secrets that go with it.
+func (b *commitBuilder) encryptWelcome(info *GroupInfo) ([]byte, error) {
 	t, s := b.transition, b.transition.suite
 	w := &Welcome{
 		cipherSuite:        s.id,
