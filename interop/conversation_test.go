@@ -48,7 +48,7 @@ func (c *conversation) must(doing string, err error) {
 func (c *conversation) newcomer(kind string) *participant {
 	c.t.Helper()
 	name := fmt.Sprintf("%s-%d.%d", kind, c.number, c.born)
-	habit := habits{public: c.born&1 != 0, restarts: c.born&2 != 0, omitPath: c.born&4 != 0}
+	habit := habits{public: c.born&1 != 0, restarts: c.born&2 != 0, omitPath: c.born&4 != 0, rotates: c.born%3 == 2}
 	c.born++
 	return &participant{name, kind, newMember(c.t, c.peer, kind, name, c.suite, habit)}
 }
@@ -173,15 +173,57 @@ func (c *conversation) proposeRemove(by, gone *participant, public bool) {
 	c.leaving = append(c.leaving, gone)
 }
 
-// joinExternally lets a newcomer in by an external commit on helper's GroupInfo.
+// joinExternally lets joiner in by an external commit on helper's GroupInfo. A joiner who
+// is a member replaces its old self.
 func (c *conversation) joinExternally(helper, joiner *participant, withTree bool) {
 	c.t.Helper()
-	info, err := helper.groupInfo(withTree)
-	c.must("making a GroupInfo by "+helper.name, err)
-	commit, err := joiner.joinExternal(info, c.tree(helper, withTree))
+	info := c.groupInfo(helper, withTree)
+	var replace *uint32
+	if slices.Contains(c.members, joiner) {
+		replace = new(c.leaf(joiner))
+	}
+	commit, err := joiner.joinExternal(info, c.tree(helper, withTree), replace)
 	c.must(fmt.Sprintf("joining externally by %s with the GroupInfo of %s", joiner.name, helper.name), err)
-	c.members = append(c.members, joiner)
+	if replace == nil {
+		c.members = append(c.members, joiner)
+	}
 	c.deliver(staged{by: joiner, result: commitResult{Commit: commit}})
+}
+
+func (c *conversation) groupInfo(p *participant, withTree bool) []byte {
+	c.t.Helper()
+	info, err := p.groupInfo(withTree)
+	c.must("making a GroupInfo by "+p.name, err)
+	return info
+}
+
+// succeed lets opener begin a group of the same people that continues this one or
+// branches off it.
+func (c *conversation) succeed(opener *participant, suite int) *conversation {
+	c.t.Helper()
+	c.peer.groups++
+	next := &conversation{t: c.t, peer: c.peer, suite: suite, number: c.peer.groups}
+	var keyPackages [][]byte
+	for _, p := range c.members {
+		m, err := p.successor(suite)
+		c.must("succeeding "+p.name, err)
+		next.members = append(next.members, &participant{p.name, p.kind, m})
+		if p == opener {
+			continue
+		}
+		kp, err := m.keyPackage()
+		c.must("making a key package of "+p.name, err)
+		keyPackages = append(keyPackages, kp)
+	}
+	first := next.members[slices.Index(c.members, opener)]
+	welcome, err := first.open(fmt.Appendf(nil, "branch %d", next.number), keyPackages)
+	c.must("opening by "+first.name, err)
+	tree := next.tree(first, false)
+	for _, p := range next.others(first) {
+		c.must(fmt.Sprintf("joining by %s with the Welcome of %s", p.name, first.name), p.join(welcome, tree))
+	}
+	next.agree()
+	return next
 }
 
 // letter is an application message under way to those who were members when it was sent.

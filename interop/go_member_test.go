@@ -1,7 +1,6 @@
 package interop
 
 import (
-	"crypto"
 	"errors"
 	"fmt"
 
@@ -14,6 +13,7 @@ type habits struct {
 	public   bool // sends its handshakes as PublicMessage
 	restarts bool // saves and loads its group after each message
 	omitPath bool // leaves the path out of a commit where it may
+	rotates  bool // changes its signature key with each path
 }
 
 // goMember is a client of sealpost/mls.
@@ -21,12 +21,13 @@ type goMember struct {
 	habits
 	suite  mls.CipherSuite
 	client *mls.Client
-	signer crypto.Signer
 	id     mls.Identity
 	psks   pskStore
 	joinAs *mls.PrivateKeyPackage // the last key package made
+	parent *mls.Group             // that the next one continues or branches off
 	group  *mls.Group
 	staged *mls.Group // as an external commit leaves it
+	nextID mls.Identity
 }
 
 // pskStore holds external PSKs by their id.
@@ -53,11 +54,80 @@ func newGoMember(name string, suite int, h habits) (member, error) {
 	if err != nil {
 		return nil, err
 	}
-	if m.signer, err = m.suite.GenerateSignatureKey(); err != nil {
+	m.id, err = m.newIdentity(mls.BasicCredential([]byte(name)))
+	return m, err
+}
+
+func (m *goMember) newIdentity(credential mls.Credential) (mls.Identity, error) {
+	signer, err := m.suite.GenerateSignatureKey()
+	return mls.Identity{Credential: credential, Signer: signer}, err
+}
+
+func (m *goMember) successor(suite int) (member, error) {
+	next := &goMember{habits: m.habits, suite: mls.CipherSuite(suite), client: m.client, id: m.id, psks: m.psks, parent: m.group}
+	if next.suite == m.suite {
+		return next, nil
+	}
+	var err error
+	next.id, err = next.newIdentity(m.id.Credential)
+	return next, err
+}
+
+func (m *goMember) open(groupID []byte, keyPackages [][]byte) (welcome []byte, err error) {
+	var others []*mls.KeyPackage
+	for _, message := range keyPackages {
+		kp, err := mls.ParseKeyPackage(message)
+		if err != nil {
+			return nil, err
+		}
+		others = append(others, kp)
+	}
+	if m.parent.ReInit() != nil {
+		m.group, welcome, err = m.parent.Reinitialize(m.id, others, leafOptions)
+	} else {
+		m.group, welcome, err = m.parent.Branch(m.id, others, mls.GroupOptions{GroupID: groupID, Leaf: leafOptions})
+	}
+	return welcome, err
+}
+
+func (m *goMember) signatureKey() ([]byte, error) {
+	return m.suite.SignaturePublicKey(m.id.Signer)
+}
+
+// addressOf reads where a GroupInfo comes from.
+func addressOf(groupInfo []byte) (mls.GroupAddress, error) {
+	message, err := mls.ParseMessage(groupInfo)
+	if err != nil {
+		return mls.GroupAddress{}, err
+	}
+	if message.GroupInfo == nil {
+		return mls.GroupAddress{}, errors.New("not a GroupInfo")
+	}
+	context := message.GroupInfo.GroupContext
+	return mls.GroupAddress{CipherSuite: context.CipherSuite, GroupID: context.GroupID, Epoch: context.Epoch}, nil
+}
+
+func (m *goMember) proposeJoin(groupInfo []byte) ([]byte, error) {
+	address, err := addressOf(groupInfo)
+	if err != nil {
 		return nil, err
 	}
-	m.id = mls.Identity{Credential: mls.BasicCredential([]byte(name)), Signer: m.signer}
-	return m, nil
+	if _, err := m.keyPackage(); err != nil {
+		return nil, err
+	}
+	return m.client.ProposeJoin(address, m.joinAs.KeyPackage, m.id.Signer)
+}
+
+func (m *goMember) proposeFromOutside(groupInfo []byte, sender uint32, p proposal) ([]byte, error) {
+	address, err := addressOf(groupInfo)
+	if err != nil {
+		return nil, err
+	}
+	proposal, err := m.proposal(p)
+	if err != nil {
+		return nil, err
+	}
+	return m.client.ProposeExternally(address, sender, m.id.Signer, proposal)
 }
 
 // leafOptions lists what every member supports.
@@ -77,12 +147,14 @@ func (m *goMember) create(groupID []byte) (err error) {
 }
 
 func (m *goMember) join(welcome, tree []byte) (err error) {
-	m.group, _, err = m.client.Join(welcome, []*mls.PrivateKeyPackage{m.joinAs}, m.signer, mls.JoinOptions{RatchetTree: tree})
+	m.group, _, err = m.client.Join(welcome, []*mls.PrivateKeyPackage{m.joinAs}, m.id.Signer, mls.JoinOptions{RatchetTree: tree, Parent: m.parent})
 	return err
 }
 
-func (m *goMember) joinExternal(groupInfo, tree []byte) (commit []byte, err error) {
-	m.staged, commit, err = m.client.JoinExternal(groupInfo, m.id, mls.ExternalJoinOptions{RatchetTree: tree, Leaf: leafOptions})
+func (m *goMember) joinExternal(groupInfo, tree []byte, replace *uint32) (commit []byte, err error) {
+	m.staged, commit, err = m.client.JoinExternal(groupInfo, m.id, mls.ExternalJoinOptions{
+		RatchetTree: tree, Leaf: leafOptions, Replace: (*mls.LeafIndex)(replace),
+	})
 	return commit, err
 }
 
@@ -98,6 +170,8 @@ func (m *goMember) proposal(p proposal) (mls.Proposal, error) {
 	case "extensions":
 		extension := mls.Extension{ExtensionType: mls.ExtensionType(p.Extension), ExtensionData: p.Data}
 		return &mls.GroupContextExtensions{Extensions: []mls.Extension{extension}}, nil
+	case "reinit":
+		return &mls.ReInit{GroupID: p.Data, Version: mls.ProtocolVersionMLS10, CipherSuite: mls.CipherSuite(p.Suite)}, nil
 	}
 	return nil, fmt.Errorf("no proposal type %q", p.Type)
 }
@@ -115,6 +189,14 @@ func (m *goMember) propose(p proposal, _ bool) ([]byte, error) {
 
 func (m *goMember) commit(ps []proposal, _, withTree bool) (commitResult, error) {
 	opts := mls.CommitOptions{OmitRatchetTree: !withTree, OmitPath: m.omitPath}
+	m.nextID = m.id
+	if m.rotates {
+		var err error
+		if m.nextID, err = m.newIdentity(m.id.Credential); err != nil {
+			return commitResult{}, err
+		}
+		opts.Identity = &m.nextID
+	}
 	for _, p := range ps {
 		proposal, err := m.proposal(p)
 		if err != nil {
@@ -139,6 +221,7 @@ func (m *goMember) merge() error {
 	if err := m.group.MergePendingCommit(); err != nil {
 		return err
 	}
+	m.id = m.nextID
 	return m.restart()
 }
 
@@ -175,7 +258,7 @@ func (m *goMember) restart() error {
 	if !m.restarts {
 		return nil
 	}
-	group, err := m.client.UnmarshalGroup(m.group.Marshal(), m.signer)
+	group, err := m.client.UnmarshalGroup(m.group.Marshal(), m.id.Signer, m.nextID.Signer)
 	if err != nil {
 		return fmt.Errorf("restarting: %w", err)
 	}

@@ -4,18 +4,48 @@ import "testing"
 
 // jsMember is a client in the peer's process.
 type jsMember struct {
+	t    testing.TB
 	peer *peer
 	name string
 }
 
 func newJSMember(t testing.TB, p *peer, name string, suite int) (member, error) {
-	m := jsMember{p, name}
-	t.Cleanup(func() {
+	m := jsMember{t, p, name}
+	m.forgetLater()
+	return m, m.call("client", args{"suite": suite}, nil)
+}
+
+func (m jsMember) forgetLater() {
+	m.t.Cleanup(func() {
 		if err := m.call("forget", nil, nil); err != nil {
-			t.Error(err)
+			m.t.Error(err)
 		}
 	})
-	return m, m.call("client", args{"suite": suite}, nil)
+}
+
+func (m jsMember) successor(suite int) (member, error) {
+	next := jsMember{m.t, m.peer, m.name + "'"}
+	next.forgetLater()
+	return next, next.call("successor", args{"of": m.name, "suite": suite}, nil)
+}
+
+func (m jsMember) open(groupID []byte, keyPackages [][]byte) ([]byte, error) {
+	return m.message("openGroup", args{"group": groupID, "keyPackages": keyPackages})
+}
+
+func (m jsMember) signatureKey() ([]byte, error) {
+	var result struct{ Key []byte }
+	err := m.call("signatureKey", nil, &result)
+	return result.Key, err
+}
+
+func (m jsMember) proposeJoin(groupInfo []byte) ([]byte, error) {
+	return m.message("proposeJoin", args{"groupInfo": groupInfo})
+}
+
+// proposeFromOutside lets the peer find its place among the senders.
+func (m jsMember) proposeFromOutside(groupInfo []byte, _ uint32, p proposal) ([]byte, error) {
+	return m.message("proposeFromOutside", args{"groupInfo": groupInfo, "proposal": p})
 }
 
 func (m jsMember) call(op string, a args, result any) error {
@@ -45,9 +75,10 @@ func (m jsMember) join(welcome, tree []byte) error {
 	return m.call("join", args{"welcome": welcome, "tree": tree}, nil)
 }
 
-func (m jsMember) joinExternal(groupInfo, tree []byte) ([]byte, error) {
+// joinExternal lets the peer find the leaf to replace by its signature key.
+func (m jsMember) joinExternal(groupInfo, tree []byte, replace *uint32) ([]byte, error) {
 	var result struct{ Commit []byte }
-	err := m.call("joinExternal", args{"groupInfo": groupInfo, "tree": tree}, &result)
+	err := m.call("joinExternal", args{"groupInfo": groupInfo, "tree": tree, "resync": replace != nil}, &result)
 	return result.Commit, err
 }
 

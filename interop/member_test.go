@@ -5,37 +5,63 @@ import (
 	"testing"
 )
 
-// member is one MLS client in at most one group, on either side. A commit is staged by
-// commit or joinExternal and takes effect with merge, or is dropped when another one is
-// processed.
+// member is one MLS client in at most one group, on either side.
 type member interface {
+	newcomer
+	speaker
+	witness
+	outsider
+	successor(suite int) (member, error)
+}
+
+// newcomer is a client on its way into a group.
+type newcomer interface {
 	keyPackage() ([]byte, error)
 	create(groupID []byte) error
 	join(welcome, tree []byte) error
-	joinExternal(groupInfo, tree []byte) (commit []byte, err error)
+	// joinExternal stages a commit; with replace, the one leaf that the client has in
+	// the group already goes.
+	joinExternal(groupInfo, tree []byte, replace *uint32) (commit []byte, err error)
+	// open begins a group that continues or branches off the one that the client is a
+	// successor for.
+	open(groupID []byte, keyPackages [][]byte) (welcome []byte, err error)
+	setPSK(id, secret []byte) error
+}
 
+// speaker sends to the group and hears from it. A commit is staged, and takes effect with
+// merge, or is dropped when another one is processed.
+type speaker interface {
 	propose(p proposal, public bool) ([]byte, error)
 	commit(ps []proposal, public, withTree bool) (commitResult, error)
 	merge() error
-
 	send(data, aad []byte) ([]byte, error)
 	process(message []byte) (processed, error)
+}
 
+// witness says what a member believes.
+type witness interface {
 	view() (view, error)
 	export(label string, context []byte, length int) ([]byte, error)
 	groupInfo(withTree bool) ([]byte, error)
 	tree() ([]byte, error)
-	setPSK(id, secret []byte) error
+}
+
+// outsider proposes to a group that it is not in.
+type outsider interface {
+	signatureKey() ([]byte, error)
+	proposeJoin(groupInfo []byte) ([]byte, error)
+	proposeFromOutside(groupInfo []byte, sender uint32, p proposal) ([]byte, error)
 }
 
 // proposal is what a member proposes; Type says which of the other fields count.
 type proposal struct {
-	Type       string `json:"type"` // add, remove, update, psk or extensions
+	Type       string `json:"type"` // add, remove, update, psk, extensions or reinit
 	KeyPackage []byte `json:"keyPackage,omitempty"`
 	Leaf       uint32 `json:"leaf"`
 	PSKID      []byte `json:"pskId,omitempty"`
 	Extension  uint16 `json:"extension"`
-	Data       []byte `json:"data,omitempty"`
+	Data       []byte `json:"data,omitempty"` // of the extension, or the next group's id
+	Suite      int    `json:"suite"`
 }
 
 // commitResult holds a commit and, where it adds members, the Welcome.

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+
+	"sealpost/mls"
 )
 
 // scenarios are short lives of a group; each is played once with either side in the
@@ -18,6 +20,8 @@ var scenarios = []struct {
 	{"proposals by reference", true, playProposals},
 	{"external joins", true, playExternalJoins},
 	{"pre-shared key and extensions", true, playOtherProposals},
+	{"proposals from outside", true, playOutsiders},
+	{"branch and reinitialise", true, playSuccession},
 	{"what has to be refused", true, playRefusals},
 	{"a lost race", false, playRace},
 	{"late and reordered messages", false, playLateMessages},
@@ -106,6 +110,68 @@ func playExternalJoins(c *conversation, first *participant, us, them string) {
 	c.joinExternally(c.members[0], c.newcomer(us), true)
 	c.commit(c.members[0], change{})
 	c.talk()
+	for _, again := range c.members[:2] {
+		c.joinExternally(c.others(again)[0], again, true)
+	}
+	c.talk()
+}
+
+// playOutsiders lets newcomers ask to be added, and external senders to remove members.
+func playOutsiders(c *conversation, first *participant, us, them string) {
+	c.commit(first, change{add: c.newcomers(them, us, them, us, them), withTree: true})
+	senders := c.newcomers(them, us)
+	var list []mls.ExternalSender
+	for _, s := range senders {
+		key, err := s.signatureKey()
+		c.must("reading a key", err)
+		list = append(list, mls.ExternalSender{SignatureKey: key, Credential: mls.BasicCredential([]byte(s.name))})
+	}
+	extension := mls.ExternalSendersExtension(list)
+	c.commit(first, change{other: []proposal{{
+		Type: "extensions", Extension: uint16(extension.ExtensionType), Data: extension.ExtensionData,
+	}}})
+	for i, s := range senders {
+		gone, helper := c.members[len(c.members)-1], c.members[i]
+		message, err := s.proposeFromOutside(c.groupInfo(helper, true), uint32(i), proposal{Type: "remove", Leaf: c.leaf(gone)})
+		c.must("proposing from outside by "+s.name, err)
+		c.hear(s, message)
+		c.leaving = append(c.leaving, gone)
+
+		joiner := c.newcomer(s.kind)
+		message, err = joiner.proposeJoin(c.groupInfo(helper, true))
+		c.must("proposing to join by "+joiner.name, err)
+		c.hear(joiner, message)
+		c.joining = append(c.joining, joiner)
+		c.commit(c.members[1-i], change{withTree: true})
+		c.talk()
+	}
+}
+
+// hear hands a proposal from outside to all.
+func (c *conversation) hear(from *participant, message []byte) {
+	c.t.Helper()
+	for _, p := range c.members {
+		c.process(p, from, message, "proposal")
+	}
+}
+
+// playSuccession branches off, and then moves to another cipher suite.
+func playSuccession(c *conversation, first *participant, us, them string) {
+	c.commit(first, change{add: c.newcomers(them, us, them), withTree: true})
+	for _, opener := range c.members[:2] {
+		branch := c.succeed(opener, c.suite)
+		branch.commit(branch.members[2], change{})
+		branch.talk()
+	}
+	suite := 0x0002
+	if c.suite == suite {
+		suite = 0xF002
+	}
+	reInit := proposal{Type: "reinit", Data: fmt.Appendf(nil, "successor of %d", c.number), Suite: suite}
+	c.commit(c.members[1], change{other: []proposal{reInit}})
+	next := c.succeed(c.members[0], suite)
+	next.commit(next.members[1], change{})
+	next.talk()
 }
 
 func playOtherProposals(c *conversation, first *participant, us, them string) {

@@ -1,6 +1,7 @@
 // A Client is one member, or member to be, of one group.
 import {
   acceptAll,
+  branchGroup,
   createApplicationMessage,
   createCommit,
   createGroup,
@@ -16,9 +17,13 @@ import {
   mlsExporter,
   processPrivateMessage,
   processPublicMessage,
+  proposeAddExternal,
+  proposeExternal,
+  reinitCreateNewGroup,
 } from "ts-mls";
 import { defaultClientConfig } from "ts-mls/clientConfig.js";
 import { encodeRatchetTree, decodeRatchetTree } from "ts-mls/ratchetTree.js";
+import { extensionTypeName } from "./repairs.js";
 import { signLeafNodeCommit } from "ts-mls/leafNode.js";
 import { leafToNodeIndex } from "ts-mls/treemath.js";
 import { cipherSuite } from "./suites.js";
@@ -66,6 +71,37 @@ export class Client {
     return client;
   }
 
+  // successor returns a client of the same person, for a group that continues this one
+  // or branches off it.
+  async successor(suite) {
+    const client = await Client.create(suite, this.identity);
+    if (client.cs.name === this.cs.name) client.signatureKeys = this.signatureKeys;
+    client.parent = this.state;
+    return client;
+  }
+
+  // openGroup begins such a group with the others, and returns their Welcome.
+  async openGroup(groupId, messages) {
+    await this.keyPackage();
+    const { publicPackage, privatePackage } = this.keys;
+    const others = messages.map((message) => decode(message, "mls_key_package").keyPackage);
+    const { reinit } = this.parent.groupActiveState;
+    const { newState, welcome } = reinit
+      ? await reinitCreateNewGroup(
+          this.parent,
+          publicPackage,
+          privatePackage,
+          others,
+          reinit.groupId,
+          reinit.cipherSuite,
+          reinit.extensions,
+          { getCiphersuiteImpl: async () => this.cs },
+        )
+      : await branchGroup(this.parent, publicPackage, privatePackage, others, groupId, this.cs);
+    this.enter({ ...newState, clientConfig });
+    return encodeMlsMessage({ version: "mls10", wireformat: "mls_welcome", welcome });
+  }
+
   // keyPackage makes a fresh KeyPackage and remembers it as the one to join with.
   async keyPackage() {
     const credential = { credentialType: "basic", identity: this.identity };
@@ -105,10 +141,10 @@ export class Client {
         welcome,
         publicPackage,
         privatePackage,
-        makePskIndex(this.state, this.psks),
+        makePskIndex(this.parent, this.psks),
         this.cs,
         ratchetTree,
-        undefined,
+        this.parent,
         clientConfig,
       ),
     );
@@ -131,6 +167,21 @@ export class Client {
     );
     this.pending = newState;
     return encodeMlsMessage({ version: "mls10", wireformat: "mls_public_message", publicMessage });
+  }
+
+  // proposeJoin asks, from outside, to be added.
+  async proposeJoin(message) {
+    const { groupInfo } = decode(message, "mls_group_info");
+    await this.keyPackage();
+    const { publicPackage, privatePackage } = this.keys;
+    return encodeMlsMessage(await proposeAddExternal(groupInfo, publicPackage, privatePackage, this.cs));
+  }
+
+  // proposeFromOutside speaks as one of the group's external senders.
+  async proposeFromOutside(message, spec) {
+    const { groupInfo } = decode(message, "mls_group_info");
+    const { publicKey, signKey } = this.signatureKeys;
+    return encodeMlsMessage(await proposeExternal(groupInfo, await this.proposal(spec), publicKey, signKey, this.cs));
   }
 
   async groupInfo(withTree) {
@@ -159,8 +210,17 @@ export class Client {
       case "extensions":
         return {
           proposalType: "group_context_extensions",
-          groupContextExtensions: { extensions: [{ extensionType: spec.extension, extensionData: spec.data }] },
+          groupContextExtensions: {
+            extensions: [{ extensionType: extensionTypeName(spec.extension), extensionData: spec.data }],
+          },
         };
+      case "reinit": {
+        const { name } = await cipherSuite(spec.suite);
+        return {
+          proposalType: "reinit",
+          reinit: { groupId: spec.data, version: "mls10", cipherSuite: name, extensions: [] },
+        };
+      }
       case "update":
         return { proposalType: "update", update: { leafNode: await this.updatedLeaf() } };
       default:

@@ -8,8 +8,31 @@ const dist = "/node_modules/ts-mls/dist/src/";
 // not the root's where the root is filtered out of the path.
 const replacedModules = { "pathSecrets.js": "./path_secrets.js" };
 
+// Section 12.1.8.1: external_senders holds a list; ts-mls takes each extension of that
+// type for one sender.
+const externalSendersOf = (extensions) => `listedSenders(${extensions})`;
+
 const replacements = {
+  "publicMessage.js": [
+    {
+      from: 'extensions.filter((ex) => ex.extensionType === "external_senders")',
+      to: externalSendersOf("extensions"),
+      times: 1,
+    },
+  ],
+  "externalProposal.js": [
+    {
+      from: "groupInfo.groupContext.extensions.findIndex(",
+      to: `${externalSendersOf("groupInfo.groupContext.extensions")}.findIndex(`,
+      times: 1,
+    },
+  ],
   "clientState.js": [
+    {
+      from: 'extensions.filter((e) => e.extensionType === "external_senders")',
+      to: externalSendersOf("extensions"),
+      times: 1,
+    },
     {
       // Section 12.4.3.1: only the non-blank nodes between an unmerged leaf and the
       // parent that lists it have to list it too; not every ancestor alike.
@@ -53,11 +76,8 @@ const replacements = {
   ],
 };
 
-const prelude = {
-  "createCommit.js": `import { encodeExternalPub, decodeExternalPub, provisionalContext } from ${JSON.stringify(
-    new URL("./repairs.js", import.meta.url).href,
-  )};\n`,
-};
+const repairs = JSON.stringify(new URL("./repairs.js", import.meta.url).href);
+const prelude = `import { decodeExternalPub, encodeExternalPub, listedSenders, provisionalContext } from ${repairs};\n`;
 
 function fileInTSMLS(url) {
   const at = url?.indexOf(dist) ?? -1;
@@ -83,5 +103,5 @@ export async function load(url, context, next) {
     }
     source = parts.join(to);
   }
-  return { ...loaded, source: (prelude[file] ?? "") + source };
+  return { ...loaded, source: prelude + source };
 }

@@ -25,12 +25,25 @@ export const operations = {
 
   forget: ({ client: name }) => void clients.delete(name),
 
+  async successor({ client: name, of, suite }) {
+    clients.set(name, await client({ client: of }).successor(suite));
+  },
+
+  openGroup: async (c) => ({ message: await client(c).openGroup(bytes(c.group), c.keyPackages.map(bytes)) }),
+  signatureKey: (c) => ({ key: client(c).signatureKeys.publicKey }),
+
   keyPackage: async (c) => ({ message: await client(c).keyPackage() }),
   create: (c) => client(c).createGroup(bytes(c.group)),
   join: (c) => client(c).join(bytes(c.welcome), bytes(c.tree)),
 
   joinExternal: async (c) => ({
     commit: await client(c).joinExternal(bytes(c.groupInfo), bytes(c.tree), c.resync === true),
+  }),
+
+  proposeJoin: async (c) => ({ message: await client(c).proposeJoin(bytes(c.groupInfo)) }),
+
+  proposeFromOutside: async (c) => ({
+    message: await client(c).proposeFromOutside(bytes(c.groupInfo), proposalSpec(c.proposal)),
   }),
 
   groupInfo: async (c) => ({ message: await client(c).groupInfo(c.withTree === true) }),
