@@ -143,8 +143,8 @@ func (t *transition) checkList(list []CommittedProposal, committer LeafIndex) er
 			}
 			touched[q.Removed] = true
 		case *PreSharedKey:
-			if slices.ContainsFunc(psks, q.PSK.sameKey) {
-				return invalid("12.2", "two PreSharedKey proposals for one key")
+			if slices.ContainsFunc(psks, q.PSK.equal) {
+				return invalid("12.2", "two PreSharedKey proposals for one PreSharedKeyID")
 			}
 			psks = append(psks, q.PSK)
 			if err := t.checkPSKUsage(q.PSK); err != nil {
@@ -189,8 +189,8 @@ func (t *transition) checkExternalList(list []CommittedProposal) error {
 		case *Remove:
 			removes++
 		case *PreSharedKey:
-			if slices.ContainsFunc(psks, q.PSK.sameKey) {
-				return invalid("12.2", "two PreSharedKey proposals for one key")
+			if slices.ContainsFunc(psks, q.PSK.equal) {
+				return invalid("12.2", "two PreSharedKey proposals for one PreSharedKeyID")
 			}
 			psks = append(psks, q.PSK)
 			if err := t.checkPSKUsage(q.PSK); err != nil {
@@ -257,7 +257,7 @@ func (g *Group) selectProposals(byValue []CommittedProposal) []CommittedProposal
 				keep(p)
 			}
 		case *PreSharedKey:
-			if !slices.ContainsFunc(psks, q.PSK.sameKey) && g.knowsPSK(q.PSK) {
+			if !slices.ContainsFunc(psks, q.PSK.equal) && g.knowsPSK(q.PSK) {
 				psks = append(psks, q.PSK)
 				keep(p)
 			}

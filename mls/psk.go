@@ -67,10 +67,8 @@ func readPreSharedKeyID(r *reader) PreSharedKeyID {
 	return id
 }
 
-// sameKey reports whether both name one pre-shared key, whatever the nonce.
-func (id PreSharedKeyID) sameKey(other PreSharedKeyID) bool {
-	return id.PSKType == other.PSKType && bytes.Equal(id.PSKID, other.PSKID) &&
-		id.Usage == other.Usage && bytes.Equal(id.PSKGroupID, other.PSKGroupID) && id.PSKEpoch == other.PSKEpoch
+func (id PreSharedKeyID) equal(other PreSharedKeyID) bool {
+	return bytes.Equal(id.appendTo(nil), other.appendTo(nil))
 }
 
 // A PSKStore looks up the pre-shared keys that the application keeps. Either

@@ -354,7 +354,7 @@ func (j *joiner) pskValues() ([][]byte, error) {
 			return nil, invalid("8.4", "PSK nonce of a wrong length")
 		}
 		for _, other := range j.secrets.psks[:i] {
-			if other.sameKey(id) {
+			if other.equal(id) {
 				return nil, invalid("12.2", "one PSK listed twice")
 			}
 		}

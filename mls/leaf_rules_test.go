@@ -1,0 +1,307 @@
+package mls
+
+import (
+	"bytes"
+	"errors"
+	"testing"
+	"time"
+)
+
+// customExtension and customProposal are types of the application's own.
+const (
+	customExtension  ExtensionType  = 0xF0AA
+	customProposal   ProposalType   = 0xF0BB
+	customCredential CredentialType = 0xF0CC
+)
+
+// TestKeyPackageRules breaks the rules of RFC 9420, Sections 7.2, 7.3 and 10.1 in
+// a key package that is signed as it should be.
+func TestKeyPackageRules(t *testing.T) {
+	now := time.Now()
+	at := func(d time.Duration) uint64 { return uint64(now.Add(d).Unix()) }
+	tests := map[string]struct {
+		change func(*KeyPackage)
+		want   any
+	}{
+		"protocol version":        {func(k *KeyPackage) { k.Version = 2 }, "another protocol version"},
+		"cipher suite":            {func(k *KeyPackage) { k.CipherSuite = 3 }, "another cipher suite"},
+		"init key":                {func(k *KeyPackage) { k.InitKey = k.InitKey[:31] }, ErrInvalidKey},
+		"init key twice":          {func(k *KeyPackage) { k.InitKey = k.LeafNode.EncryptionKey }, "are the same"},
+		"encryption key":          {func(k *KeyPackage) { k.LeafNode.EncryptionKey = nil }, ErrInvalidKey},
+		"signature key":           {func(k *KeyPackage) { k.LeafNode.SignatureKey = nil }, ErrInvalidKey},
+		"source update":           {func(k *KeyPackage) { k.LeafNode.LeafNodeSource = LeafNodeSourceUpdate }, "another source"},
+		"source commit":           {func(k *KeyPackage) { k.LeafNode.LeafNodeSource = LeafNodeSourceCommit }, "another source"},
+		"lifetime over":           {func(k *KeyPackage) { k.LeafNode.Lifetime = Lifetime{at(-48 * time.Hour), at(-time.Hour)} }, "lifetime has ended"},
+		"lifetime to come":        {func(k *KeyPackage) { k.LeafNode.Lifetime = Lifetime{at(time.Hour), at(48 * time.Hour)} }, "lifetime has not begun"},
+		"lifetime inverted":       {func(k *KeyPackage) { k.LeafNode.Lifetime = Lifetime{at(time.Hour), at(-time.Hour)} }, "ends before it begins"},
+		"lifetime too long":       {func(k *KeyPackage) { k.LeafNode.Lifetime = Lifetime{0, at(time.Hour)} }, "lifetime is longer"},
+		"lifetime without end":    {func(k *KeyPackage) { k.LeafNode.Lifetime = Lifetime{0, 1<<64 - 1} }, "lifetime is longer"},
+		"version not listed":      {func(k *KeyPackage) { k.LeafNode.Capabilities.Versions = nil }, "lack the protocol version"},
+		"suite not listed":        {func(k *KeyPackage) { k.LeafNode.Capabilities.CipherSuites = nil }, "lack the cipher suite"},
+		"credential not listed":   {func(k *KeyPackage) { k.LeafNode.Capabilities.Credentials = nil }, "not in its capabilities"},
+		"extension not listed":    {func(k *KeyPackage) { k.LeafNode.Extensions = []Extension{{customExtension, nil}} }, "is not in its capabilities"},
+		"default extension":       {func(k *KeyPackage) { k.LeafNode.Capabilities.Extensions = []ExtensionType{1} }, "default extension type"},
+		"default proposal":        {func(k *KeyPackage) { k.LeafNode.Capabilities.Proposals = []ProposalType{1} }, "default proposal type"},
+		"extension of GroupInfo":  {func(k *KeyPackage) { k.LeafNode.Extensions = []Extension{{ExtensionTypeExternalPub, []byte{0}}} }, "out of its place"},
+		"application_id trailing": {func(k *KeyPackage) { k.LeafNode.Extensions = []Extension{{ExtensionTypeApplicationID, []byte{0, 0}}} }, ErrMalformed},
+		"application_id cut":      {func(k *KeyPackage) { k.LeafNode.Extensions = []Extension{{ExtensionTypeApplicationID, []byte{1}}} }, ErrMalformed},
+		"extension of a leaf":     {func(k *KeyPackage) { k.Extensions = []Extension{ApplicationIDExtension(nil)} }, "out of its place"},
+	}
+	r := newRoom(t, classic, public, 2)
+	alice, bob := r.members[0], r.members[1].group
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			p := newPerson(t, "new", classic, Config{})
+			k := p.tamperKeyPackage(tt.change)
+			if k.CipherSuite == classic { // alone, one of another suite is fine
+				wantError(t, p.client.ValidateKeyPackage(k), tt.want)
+			}
+			refused(t, bob, alice.forgeProposal(&Add{k}), tt.want)
+			refused(t, bob, alice.forgeCommit(byValue(&Add{k})), tt.want)
+			if _, err := alice.group.Commit(CommitOptions{Proposals: []Proposal{&Add{k}}}); err == nil {
+				t.Error("committing it went well")
+				alice.group.DiscardPendingCommit()
+			}
+		})
+	}
+	t.Run("signatures", func(t *testing.T) {
+		p := newPerson(t, "new", classic, Config{})
+		k := p.keyPackage()
+		k.Signature = bytes.Clone(k.Signature)
+		k.Signature[0] ^= 1
+		wantError(t, p.client.ValidateKeyPackage(k), ErrSignature)
+		k = p.keyPackage()
+		k.LeafNode.Signature = bytes.Clone(k.LeafNode.Signature)
+		k.LeafNode.Signature[0] ^= 1
+		wantError(t, p.client.ValidateKeyPackage(k), ErrSignature)
+	})
+}
+
+// TestUnknownValues checks that values that nobody knows, GREASE among them, are
+// ignored (RFC 9420, Sections 7.2 and 13.5).
+func TestUnknownValues(t *testing.T) {
+	r := newRoom(t, classic, public, 2)
+	p := newPerson(t, "new", classic, Config{})
+	k := p.tamperKeyPackage(func(k *KeyPackage) {
+		c := &k.LeafNode.Capabilities
+		c.Versions = append(c.Versions, 0x0A0A, 7)
+		c.CipherSuites = append(c.CipherSuites, 0x1A1A, 0x7777)
+		c.Extensions = append(c.Extensions, 0x2A2A, 0x2A2A)
+		c.Proposals = append(c.Proposals, 0x3A3A, 0x7777)
+		c.Credentials = append(c.Credentials, 0x4A4A, 0x7777)
+		k.LeafNode.Extensions = []Extension{{0x2A2A, []byte("grease")}}
+		k.Extensions = []Extension{{0x5A5A, []byte("grease")}}
+	})
+	r.commit(r.members[0], CommitOptions{Proposals: []Proposal{&Add{k}}}, p)
+	r.say(p, "hello")
+}
+
+// TestGREASE checks that we send values that others have to ignore, where RFC 9420,
+// Section 13.5 allows it.
+func TestGREASE(t *testing.T) {
+	p := newPerson(t, "p", classic, Config{})
+	isGREASE := func(v uint16) bool { return v&0x0F0F == 0x0A0A && v>>8 == v&0xFF && v != 0xFAFA }
+	c := p.keyPackage().LeafNode.Capabilities
+	for name, last := range map[string]uint16{
+		"suites":      uint16(c.CipherSuites[len(c.CipherSuites)-1]),
+		"extensions":  uint16(c.Extensions[len(c.Extensions)-1]),
+		"proposals":   uint16(c.Proposals[len(c.Proposals)-1]),
+		"credentials": uint16(c.Credentials[len(c.Credentials)-1]),
+	} {
+		if !isGREASE(last) {
+			t.Errorf("%s end in %04X", name, last)
+		}
+	}
+	info, err := p.create(GroupOptions{}).GroupInfo(false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := ParseMessage(info)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := m.GroupInfo.Extensions
+	if !isGREASE(uint16(e[len(e)-1].ExtensionType)) {
+		t.Error("no GREASE in the GroupInfo")
+	}
+}
+
+// TestLeafInGroupRules breaks the rules that compare a new leaf with the group
+// (RFC 9420, Sections 7.3, 12.1.7 and 13.4).
+func TestLeafInGroupRules(t *testing.T) {
+	required := RequiredCapabilities{
+		ExtensionTypes: []ExtensionType{customExtension}, ProposalTypes: []ProposalType{customProposal},
+		CredentialTypes: []CredentialType{CredentialTypeBasic, CredentialTypeX509},
+	}
+	capable := LeafOptions{
+		SupportedExtensions: []ExtensionType{customExtension}, SupportedProposals: []ProposalType{customProposal},
+		SupportedCredentials: []CredentialType{CredentialTypeX509, CredentialTypeBasic},
+	}
+	alice := newPerson(t, "alice", classic, public)
+	alice.create(GroupOptions{Leaf: capable, Extensions: []Extension{required.Extension(), {customExtension, []byte("x")}}})
+	newcomer := func(opts LeafOptions) *KeyPackage {
+		p := newPerson(t, "new", classic, Config{})
+		k, err := p.client.NewKeyPackage(classic, p.id, KeyPackageOptions{Leaf: opts})
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.kps = []*PrivateKeyPackage{k}
+		return k.KeyPackage
+	}
+	without := func(change func(*LeafOptions)) LeafOptions {
+		o := capable
+		change(&o)
+		return o
+	}
+	tests := map[string]struct {
+		leaf LeafOptions
+		want string
+	}{
+		"extension":  {without(func(o *LeafOptions) { o.SupportedExtensions = nil }), "required extension"},
+		"proposal":   {without(func(o *LeafOptions) { o.SupportedProposals = nil }), "required proposal"},
+		"credential": {without(func(o *LeafOptions) { o.SupportedCredentials = nil }), "required credential type"},
+	}
+	for name, tt := range tests {
+		t.Run("required "+name, func(t *testing.T) {
+			_, err := alice.group.Commit(CommitOptions{Proposals: []Proposal{&Add{newcomer(tt.leaf)}}})
+			wantError(t, err, tt.want)
+		})
+	}
+	t.Run("all of them", func(t *testing.T) {
+		if _, err := alice.group.Commit(CommitOptions{Proposals: []Proposal{&Add{newcomer(capable)}}}); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// TestCredentialTypes mixes members whose credentials others do not support.
+func TestCredentialTypes(t *testing.T) {
+	alice := newPerson(t, "alice", classic, public)
+	alice.create(GroupOptions{})
+	strange := func(opts LeafOptions) *KeyPackage {
+		p := newPerson(t, "strange", classic, Config{})
+		p.id.Credential.CredentialType = customCredential
+		k, err := p.client.NewKeyPackage(classic, p.id, KeyPackageOptions{Leaf: opts})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return k.KeyPackage
+	}
+	both := LeafOptions{SupportedCredentials: []CredentialType{CredentialTypeBasic, customCredential}}
+	_, err := alice.group.Commit(CommitOptions{Proposals: []Proposal{&Add{strange(both)}}})
+	wantError(t, err, "not supported by all members")
+	if _, err := alice.group.Commit(CommitOptions{Leaf: &both}); err != nil {
+		t.Fatal(err)
+	}
+	if err := alice.group.MergePendingCommit(); err != nil {
+		t.Fatal(err)
+	}
+	_, err = alice.group.Commit(CommitOptions{Proposals: []Proposal{&Add{strange(LeafOptions{})}}})
+	wantError(t, err, "does not support credential type 0x0001")
+	if _, err := alice.group.Commit(CommitOptions{Proposals: []Proposal{&Add{strange(both)}}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := alice.group.MergePendingCommit(); err != nil {
+		t.Fatal(err)
+	}
+	_, err = alice.group.Commit(CommitOptions{Leaf: &LeafOptions{}})
+	wantError(t, err, "does not support credential type 0xF0CC")
+}
+
+// TestUniqueKeys adds clients whose keys are in the tree already (RFC 9420,
+// Section 7.3).
+func TestUniqueKeys(t *testing.T) {
+	r := newRoom(t, classic, public, 3)
+	alice, bob := r.members[0], r.members[1]
+	again := bob.keyPackage() // same signature key
+	_, err := alice.group.Commit(CommitOptions{Proposals: []Proposal{&Add{again}}})
+	wantError(t, err, "signature key of a leaf occurs twice")
+
+	p := newPerson(t, "new", classic, Config{})
+	for _, key := range [][]byte{
+		r.members[2].group.ownLeaf().EncryptionKey,
+		alice.group.epoch.tree.root.parent.EncryptionKey,
+	} {
+		k := p.tamperKeyPackage(func(k *KeyPackage) { k.LeafNode.EncryptionKey = key })
+		_, err := alice.group.Commit(CommitOptions{Proposals: []Proposal{&Add{k}}, OmitPath: true})
+		wantError(t, err, "encryption key of a leaf occurs twice")
+		refused(t, bob.group, alice.forgeCommit(byValue(&Add{k})), "encryption key of a leaf occurs twice")
+	}
+	// One who is removed may come back in the same commit.
+	r.commit(alice, CommitOptions{Proposals: []Proposal{&Remove{1}, &Add{again}}}, bob)
+	r.say(bob, "back")
+}
+
+// TestAuthenticationService refuses a credential in each place where it can
+// appear.
+func TestAuthenticationService(t *testing.T) {
+	errNo := errors.New("no")
+	var refuse CredentialUse
+	var seen []CredentialCheck
+	auth := AuthenticationFunc(func(c CredentialCheck) error {
+		seen = append(seen, c)
+		if c.Use == refuse {
+			return errNo
+		}
+		return nil
+	})
+	r := newRoom(t, classic, public, 3)
+	alice, bob := r.members[0], r.members[1]
+	client, err := NewClient(auth, public)
+	if err != nil {
+		t.Fatal(err)
+	}
+	bob.client, bob.group.client = client, client
+
+	add := alice.forgeProposal(&Add{newPerson(t, "new", classic, Config{}).keyPackage()})
+	refuse = CredentialInKeyPackage
+	refused(t, bob.group, add, errNo)
+
+	update, err := alice.group.ProposeUpdate(UpdateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	alice.group.ClearProposals()
+	refuse = CredentialInUpdate
+	refused(t, bob.group, update, errNo)
+	if last := seen[len(seen)-1]; last.Previous == nil || !bytes.Equal(last.Previous.SignatureKey, alice.group.ownLeaf().SignatureKey) {
+		t.Error("Update came without what it replaces")
+	}
+
+	commit, err := alice.group.Commit(CommitOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	refuse = CredentialInCommit
+	refused(t, bob.group, commit.Commit, errNo)
+	alice.group.DiscardPendingCommit()
+
+	senders := ExternalSendersExtension([]ExternalSender{{alice.group.ownLeaf().SignatureKey, alice.id.Credential}})
+	refuse = CredentialOfExternalSender
+	refused(t, bob.group, alice.forgeProposal(&GroupContextExtensions{[]Extension{senders}}), errNo)
+
+	info, err := alice.group.GroupInfo(true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	refuse = CredentialInTree
+	p := newPerson(t, "new", classic, Config{})
+	if _, _, err := client.JoinExternal(info, p.id, ExternalJoinOptions{}); !errors.Is(err, errNo) {
+		t.Errorf("joining: %v", err)
+	}
+
+	// A resync shows whom it replaces.
+	refuse = 0
+	old := LeafIndex(2)
+	_, external, err := r.members[2].client.JoinExternal(info, r.members[2].id, ExternalJoinOptions{Replace: &old})
+	if err != nil {
+		t.Fatal(err)
+	}
+	mustStage(t, bob.group, external)
+	if last := seen[len(seen)-1]; last.Use != CredentialInCommit || last.Previous == nil {
+		t.Errorf("resync asked %+v", last)
+	}
+	if _, err := NewClient(nil, Config{}); err == nil {
+		t.Error("client without an authentication service")
+	}
+}
