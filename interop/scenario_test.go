@@ -94,6 +94,9 @@ func playProposals(c *conversation, first *participant, us, them string) {
 		c.proposeRemove(b, c.members[3], public)
 		c.commit(b, change{withTree: public})
 		c.talk()
+		gone := c.members[len(c.members)-1]
+		c.propose(gone, proposal{Type: "update"}, public)
+		c.commit(b, change{remove: []*participant{gone}}) // which leaves out its Update
 	}
 	leaver := c.members[len(c.members)-1]
 	c.proposeRemove(leaver, leaver, false)
