@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -59,7 +60,7 @@ func waitForEnter(env *environment) func() error {
 		case <-env.ctx.Done():
 			return env.ctx.Err()
 		case err := <-lines:
-			if err == io.EOF { // nobody is there to press it: go on
+			if errors.Is(err, io.EOF) { // nobody is there to press it: go on
 				ended, err = true, nil
 			}
 			return err

@@ -408,11 +408,10 @@ func TestAttackG2NothingReadableAtTheRelay(t *testing.T) {
 		t.Errorf("the search finds nothing at all: %v", err)
 	}
 	// Sizes come in steps: two texts of different length look alike.
-	payloads := s.enemy.Delivered(s.bob.client.Self().DeviceID.String())
 	online(t, s.bob)
 	send(t, s.alice, "bob", strings.Repeat("long ", 20))
 	receive(t, s.bob, strings.Repeat("long ", 20))
-	payloads = s.enemy.Delivered(s.bob.client.Self().DeviceID.String())
+	payloads := s.enemy.Delivered(s.bob.client.Self().DeviceID.String())
 	for _, payload := range payloads {
 		if len(payload) != len(payloads[0]) {
 			t.Errorf("texts of 31 and 100 bytes weigh %d and %d", len(payloads[0]), len(payload))

@@ -55,7 +55,8 @@ func tableNames(ctx context.Context, db *sql.DB) ([]string, error) {
 }
 
 func readTable(ctx context.Context, db *sql.DB, table string) ([]Fact, error) {
-	rows, err := db.QueryContext(ctx, `SELECT * FROM "`+strings.ReplaceAll(table, `"`, `""`)+`"`)
+	query := fmt.Sprintf(`SELECT * FROM "%s"`, strings.ReplaceAll(table, `"`, `""`)) //nolint:gosec // a table cannot be a parameter; its name is from this file, and quoted
+	rows, err := db.QueryContext(ctx, query)
 	if err != nil {
 		return nil, err
 	}
