@@ -201,19 +201,23 @@ func (d *device) lookup(name string) ([][]byte, error) {
 // A line is one Connect stream.
 type line struct {
 	api.Delivery_ConnectClient
-	t     testing.TB
-	close context.CancelFunc
+	t testing.TB
 }
 
 func (d *device) connect() *line {
 	d.relay.t.Helper()
-	ctx, cancel := context.WithTimeout(d.signed(d.relay.t.Context(), d.request(api.Delivery_Connect_FullMethodName)), time.Minute)
-	d.relay.t.Cleanup(cancel)
-	stream, err := api.NewDeliveryClient(d.conn).Connect(ctx)
+	l, err := d.tryConnect()
 	if err != nil {
 		d.relay.t.Fatal(err)
 	}
-	return &line{stream, d.relay.t, cancel}
+	return l
+}
+
+func (d *device) tryConnect() (*line, error) {
+	ctx, cancel := context.WithTimeout(d.signed(d.relay.t.Context(), d.request(api.Delivery_Connect_FullMethodName)), time.Minute)
+	d.relay.t.Cleanup(cancel)
+	stream, err := api.NewDeliveryClient(d.conn).Connect(ctx)
+	return &line{stream, d.relay.t}, err
 }
 
 func submit(payload string, to ...*device) *api.Submit {
