@@ -150,7 +150,8 @@ func (r *testRelay) deviceOf(account identity.AccountPrivateKey, name string) *d
 func (d *device) dial(r *testRelay) {
 	r.t.Helper()
 	conn, err := grpc.NewClient("passthrough:///"+r.address,
-		grpc.WithTransportCredentials(credentials.NewTLS(pinned(r.ID()))))
+		grpc.WithTransportCredentials(credentials.NewTLS(pinned(r.ID()))),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(5<<20)))
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -200,19 +201,23 @@ func (d *device) lookup(name string) ([][]byte, error) {
 // A line is one Connect stream.
 type line struct {
 	api.Delivery_ConnectClient
-	t     testing.TB
-	close context.CancelFunc
+	t testing.TB
 }
 
 func (d *device) connect() *line {
 	d.relay.t.Helper()
-	ctx, cancel := context.WithCancel(d.signed(d.relay.t.Context(), d.request(api.Delivery_Connect_FullMethodName)))
-	d.relay.t.Cleanup(cancel)
-	stream, err := api.NewDeliveryClient(d.conn).Connect(ctx)
+	l, err := d.tryConnect()
 	if err != nil {
 		d.relay.t.Fatal(err)
 	}
-	return &line{stream, d.relay.t, cancel}
+	return l
+}
+
+func (d *device) tryConnect() (*line, error) {
+	ctx, cancel := context.WithTimeout(d.signed(d.relay.t.Context(), d.request(api.Delivery_Connect_FullMethodName)), time.Minute)
+	d.relay.t.Cleanup(cancel)
+	stream, err := api.NewDeliveryClient(d.conn).Connect(ctx)
+	return &line{stream, d.relay.t}, err
 }
 
 func submit(payload string, to ...*device) *api.Submit {
@@ -295,9 +300,25 @@ func (l *line) ends(reason api.Reason) {
 }
 
 // settled returns when the relay handled everything sent on the line before.
-func (l *line) settled(d *device) {
+func (l *line) settled() {
 	l.t.Helper()
-	l.rejected(&api.Submit{Id: make([]byte, api.SubmitIDSize), Kind: 1, Payload: []byte{1}}, api.Reason_REASON_MALFORMED)
+	l.rejected(submit(""), api.Reason_REASON_MALFORMED)
+}
+
+// mailbox connects a device and reads until an envelope that somebody sends now,
+// and which therefore is the last.
+func (d *device) mailbox(from *device, envelope func(*api.Envelope)) {
+	d.relay.t.Helper()
+	const last = "the last one"
+	from.connect().accepted(submit(last, d))
+	l := d.connect()
+	for {
+		e := l.receive().GetEnvelope()
+		if string(e.GetPayload()) == last {
+			return
+		}
+		envelope(e)
+	}
 }
 
 func reasonOf(err error) string {

@@ -8,8 +8,6 @@ import (
 	"sync"
 
 	"golang.org/x/sync/semaphore"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 
 	"sealpost/api"
 	"sealpost/identity"
@@ -116,11 +114,8 @@ func (l *line) finish(err error) {
 func (l *line) receive() {
 	for {
 		frame, err := l.stream.Recv()
-		switch {
-		case err == nil:
+		if err == nil {
 			err = l.handle(frame)
-		case status.Code(err) == codes.ResourceExhausted:
-			err = fmt.Errorf("%w: a frame over every limit", errTooLarge)
 		}
 		switch {
 		case errors.Is(err, io.EOF):
