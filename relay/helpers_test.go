@@ -244,19 +244,23 @@ func (l *line) ack(sequence uint64) {
 	}
 }
 
-// receive returns the next frame but Drained, which comes at any time after
-// what waited.
-func (l *line) receive() *api.ServerFrame {
-	l.t.Helper()
+// Recv returns the next frame but Drained, which may come between any two.
+func (l *line) Recv() (*api.ServerFrame, error) {
 	for {
-		frame, err := l.Recv()
-		if err != nil {
-			l.t.Fatalf("receiving: %v", err)
-		}
-		if frame.GetDrained() == nil {
-			return frame
+		frame, err := l.Delivery_ConnectClient.Recv()
+		if err != nil || frame.GetDrained() == nil {
+			return frame, err
 		}
 	}
+}
+
+func (l *line) receive() *api.ServerFrame {
+	l.t.Helper()
+	frame, err := l.Recv()
+	if err != nil {
+		l.t.Fatalf("receiving: %v", err)
+	}
+	return frame
 }
 
 // accepted submits and wants it accepted.
