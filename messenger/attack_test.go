@@ -55,11 +55,18 @@ func TestAttackF5PoisonStopsNothing(t *testing.T) {
 }
 
 func TestQuarantineIsBounded(t *testing.T) {
-	relay, alice, _ := pair(t)
-	for i := range maxQuarantined + 10 {
-		relay.inject(alice.Self().DeviceID, []byte{byte(i), byte(i >> 8)})
+	alice := newPerson(t, newFakeRelay(t), "alice", TrustTOFU)
+	err := alice.commit(testContext(t), func(u *unit) error {
+		for i := range maxQuarantined + 10 {
+			if err := putAside(u, quarantined{payload: []byte{byte(i), byte(i >> 8)}, reason: refusedSize}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
-	relay.awaitEmpty(t, alice.Self().DeviceID)
 	if n := len(alice.quarantine()); n != maxQuarantined {
 		t.Errorf("%d put aside", n)
 	}

@@ -82,9 +82,11 @@ func TestLostAnswerIsRepeatedNotDoubled(t *testing.T) {
 		breaks--
 		return breaks >= 0
 	}
-	bob.online()
 	alice.online()
-	alice.await(alice.send(bob, "once"), Delivered)
+	id := alice.send(bob, "once")
+	alice.await(id, Accepted)
+	bob.online()
+	alice.await(id, Delivered)
 	wantRows(t, bob, alice, "once")
 	submits := make(map[string][]string)
 	for _, s := range relay.submits {

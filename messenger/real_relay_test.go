@@ -100,6 +100,7 @@ func TestRealRelayRestarts(t *testing.T) {
 	relay.start()
 	alice.await(last, Accepted)
 	relay.stop()
+
 	alice.stop()
 	alice.restart()
 	relay.start()

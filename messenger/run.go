@@ -54,7 +54,9 @@ func (c *Client) Run(ctx context.Context) error {
 		}
 		pause := pauses.NextBackOff()
 		c.log.Info("the line to the server broke", "error", err, "next try in", pause)
-		c.sleep(ctx, pause)
+		if c.sleep(ctx, pause) {
+			pauses.Reset() // somebody is there and waits
+		}
 	}
 }
 
@@ -79,15 +81,18 @@ func (c *Client) endRun() {
 	c.runs.Done()
 }
 
-// sleep waits for d, or until somebody has something to send.
-func (c *Client) sleep(ctx context.Context, d time.Duration) {
+// sleep waits for d, or until somebody has something to send, and then it
+// returns true.
+func (c *Client) sleep(ctx context.Context, d time.Duration) (woken bool) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
-	case <-timer.C:
 	case <-c.wake:
+		return true
+	case <-timer.C:
 	case <-ctx.Done():
 	}
+	return false
 }
 
 // fatal tells the errors that trying again does not mend.
