@@ -183,3 +183,25 @@ func wantError[E error](t testing.TB, err error) E {
 	}
 	return target
 }
+
+// secondDevice adds another device to the account, as linking will.
+func (p *person) secondDevice(relay *fakeRelay) party {
+	p.t.Helper()
+	var seed []byte
+	if err := p.store.reader.QueryRow("SELECT account_seed FROM profile").Scan(&seed); err != nil {
+		p.t.Fatal(err)
+	}
+	account, err := identity.AccountKeyFromSeed(seed)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	s := newParty(p.t, p.Self().Username)
+	certificate := identity.IssueCertificate(account, p.Self().Username, s.deviceKey.Public(), identity.NewDeviceID(), testTime)
+	record, err := identity.SignDeviceRecord(s.deviceKey, certificate, s.record.MessageKey, "")
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	s.certificate, s.record, s.account = certificate, record, account
+	relay.set(func() { relay.add(record) })
+	return s
+}

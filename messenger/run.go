@@ -17,8 +17,6 @@ import (
 const (
 	firstPause = 250 * time.Millisecond
 	longPause  = 30 * time.Second
-	// steadyAfter is how long a line holds that does not count as broken again.
-	steadyAfter = 10 * time.Second
 )
 
 // Pauses before a refused submission is tried again.
@@ -45,8 +43,7 @@ func (c *Client) Run(ctx context.Context) error {
 	pauses := backoff.NewExponentialBackOff()
 	pauses.InitialInterval, pauses.MaxInterval, pauses.RandomizationFactor = firstPause, longPause, 0.5
 	for {
-		began := time.Now()
-		err := c.session(ctx)
+		err := c.session(ctx, pauses.Reset)
 		if ctx.Err() != nil {
 			c.events.publish(ConnectionChanged{})
 			return nil
@@ -55,12 +52,11 @@ func (c *Client) Run(ctx context.Context) error {
 		if fatal(err) {
 			return err
 		}
-		if time.Since(began) >= steadyAfter {
-			pauses.Reset()
-		}
 		pause := pauses.NextBackOff()
 		c.log.Info("the line to the server broke", "error", err, "next try in", pause)
-		c.sleep(ctx, pause)
+		if c.sleep(ctx, pause) {
+			pauses.Reset() // somebody is there and waits
+		}
 	}
 }
 
@@ -85,15 +81,18 @@ func (c *Client) endRun() {
 	c.runs.Done()
 }
 
-// sleep waits for d, or until somebody has something to send.
-func (c *Client) sleep(ctx context.Context, d time.Duration) {
+// sleep waits for d, or until somebody has something to send, and then it
+// returns true.
+func (c *Client) sleep(ctx context.Context, d time.Duration) (woken bool) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
-	case <-timer.C:
 	case <-c.wake:
+		return true
+	case <-timer.C:
 	case <-ctx.Done():
 	}
+	return false
 }
 
 // fatal tells the errors that trying again does not mend.
@@ -116,8 +115,10 @@ type session struct {
 	skipped map[identity.Username]bool   // about whom the directory gave no usable answer
 }
 
-// session connects, and returns why the line ended.
-func (c *Client) session(ctx context.Context) error {
+// session connects, and returns why the line ended. It calls heard when
+// something comes in: that the line is up says little, for the server may refuse
+// the device yet.
+func (c *Client) session(ctx context.Context, heard func()) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	conn, err := c.line.connect(ctx)
@@ -144,7 +145,7 @@ func (c *Client) session(ctx context.Context) error {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		listen(ctx, stream, frames)
+		listen(ctx, stream, frames, heard)
 	}()
 	err = s.serve(ctx)
 	cancel() // ends listen
@@ -166,9 +167,12 @@ type received struct {
 	err   error
 }
 
-func listen(ctx context.Context, stream grpc.BidiStreamingClient[api.ClientFrame, api.ServerFrame], frames chan<- received) {
+func listen(ctx context.Context, stream grpc.BidiStreamingClient[api.ClientFrame, api.ServerFrame], frames chan<- received, heard func()) {
 	for {
 		frame, err := stream.Recv()
+		if err == nil {
+			heard()
+		}
 		select {
 		case frames <- received{frame, err}:
 		case <-ctx.Done():

@@ -127,6 +127,7 @@ type deviceStream struct {
 	ctx context.Context
 }
 
+// Context implements grpc.ServerStream.
 func (s *deviceStream) Context() context.Context { return s.ctx }
 
 // keyOf accepts only the device of a record.

@@ -16,6 +16,7 @@ type directory struct {
 	*Server
 }
 
+// Register implements api.DirectoryServer.
 func (d directory) Register(ctx context.Context, request *api.RegisterRequest) (*api.RegisterResponse, error) {
 	if !d.mayRegister(ctx) {
 		return nil, errClosed
@@ -50,6 +51,7 @@ func (d directory) mayRegister(ctx context.Context) bool {
 	return ok && d.loopbackOnly.Load() && isLoopback(p.Addr)
 }
 
+// Lookup implements api.DirectoryServer.
 func (d directory) Lookup(ctx context.Context, request *api.LookupRequest) (*api.LookupResponse, error) {
 	username, err := identity.ParseUsername(request.GetUsername())
 	if err != nil || string(username) != request.GetUsername() {

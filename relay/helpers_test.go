@@ -201,19 +201,23 @@ func (d *device) lookup(name string) ([][]byte, error) {
 // A line is one Connect stream.
 type line struct {
 	api.Delivery_ConnectClient
-	t     testing.TB
-	close context.CancelFunc
+	t testing.TB
 }
 
 func (d *device) connect() *line {
 	d.relay.t.Helper()
-	ctx, cancel := context.WithTimeout(d.signed(d.relay.t.Context(), d.request(api.Delivery_Connect_FullMethodName)), time.Minute)
-	d.relay.t.Cleanup(cancel)
-	stream, err := api.NewDeliveryClient(d.conn).Connect(ctx)
+	l, err := d.tryConnect()
 	if err != nil {
 		d.relay.t.Fatal(err)
 	}
-	return &line{stream, d.relay.t, cancel}
+	return l
+}
+
+func (d *device) tryConnect() (*line, error) {
+	ctx, cancel := context.WithTimeout(d.signed(d.relay.t.Context(), d.request(api.Delivery_Connect_FullMethodName)), time.Minute)
+	d.relay.t.Cleanup(cancel)
+	stream, err := api.NewDeliveryClient(d.conn).Connect(ctx)
+	return &line{stream, d.relay.t}, err
 }
 
 func submit(payload string, to ...*device) *api.Submit {
@@ -240,19 +244,23 @@ func (l *line) ack(sequence uint64) {
 	}
 }
 
-// receive returns the next frame but Drained, which comes at any time after
-// what waited.
-func (l *line) receive() *api.ServerFrame {
-	l.t.Helper()
+// Recv returns the next frame but Drained, which may come between any two.
+func (l *line) Recv() (*api.ServerFrame, error) {
 	for {
-		frame, err := l.Recv()
-		if err != nil {
-			l.t.Fatalf("receiving: %v", err)
-		}
-		if frame.GetDrained() == nil {
-			return frame
+		frame, err := l.Delivery_ConnectClient.Recv()
+		if err != nil || frame.GetDrained() == nil {
+			return frame, err
 		}
 	}
+}
+
+func (l *line) receive() *api.ServerFrame {
+	l.t.Helper()
+	frame, err := l.Recv()
+	if err != nil {
+		l.t.Fatalf("receiving: %v", err)
+	}
+	return frame
 }
 
 // accepted submits and wants it accepted.

@@ -209,6 +209,7 @@ type delivery struct {
 	*Server
 }
 
+// Connect implements api.DeliveryServer.
 func (d delivery) Connect(stream api.Delivery_ConnectServer) error {
 	l := newLine(d.Server, callingDevice(stream.Context()), stream)
 	if err := d.lines.add(l); err != nil {

@@ -171,7 +171,7 @@ const ackEvery = 64
 func (r *run) receive(p *pair, count int) error {
 	latency := newHistogram()
 	for n := 1; n <= count; n++ {
-		frame, err := p.receiver.Recv()
+		frame, err := nextFrame(p.receiver)
 		if err != nil {
 			return fmt.Errorf("receiving: %w", err)
 		}

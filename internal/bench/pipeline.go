@@ -40,7 +40,7 @@ func Pipeline(stream Stream, count, window int, next func(int) (*api.Submit, err
 // answers reads an Accepted for each submit.
 func answers(stream Stream, count int, free chan<- struct{}) error {
 	for range count {
-		frame, err := stream.Recv()
+		frame, err := nextFrame(stream)
 		if err != nil {
 			return err
 		}
@@ -50,4 +50,14 @@ func answers(stream Stream, count int, free chan<- struct{}) error {
 		free <- struct{}{}
 	}
 	return nil
+}
+
+// nextFrame returns the next frame but Drained, which may come between any two.
+func nextFrame(stream Stream) (*api.ServerFrame, error) {
+	for {
+		frame, err := stream.Recv()
+		if err != nil || frame.GetDrained() == nil {
+			return frame, err
+		}
+	}
 }

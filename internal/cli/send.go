@@ -132,13 +132,28 @@ func (c *sendCommand) deliver(s *session, to identity.Username, text string, out
 	outcome.ID, outcome.State = &id, messenger.Queued.String()
 	err = s.cause(s.Wait(ctx, id, messenger.Accepted))
 	if errors.Is(err, context.DeadlineExceeded) {
-		return &userError{status: exitUnavailable, code: "SERVER_UNAVAILABLE",
-			err:  fmt.Errorf("sending to %s: the server did not take the message within %v", to, c.Timeout),
-			hint: "the message is kept in the outbox, and goes out the next time that sealpost runs"}
+		return c.notYet(s, to, id)
 	}
 	if err != nil {
 		return fmt.Errorf("sending to %s: %w", to, err)
 	}
 	outcome.State = messenger.Accepted.String()
 	return nil
+}
+
+// notYet says why a message is still in the outbox.
+func (c *sendCommand) notYet(s *session, to identity.Username, id messenger.MessageID) error {
+	told := &userError{status: exitUnavailable, code: "SERVER_UNAVAILABLE",
+		err:  fmt.Errorf("sending to %s: the server did not take the message within %v", to, c.Timeout),
+		hint: "the message is kept in the outbox, and goes out the next time that sealpost runs"}
+	messages, err := s.Messages(s.ctx, to, 0)
+	if err != nil {
+		return errors.Join(told, err)
+	}
+	for _, message := range messages {
+		if message.Kind == messenger.KindText && message.ID == id && message.Reason != "" {
+			told.code, told.err = "QUEUED", fmt.Errorf("sending to %s: %s", to, message.Reason)
+		}
+	}
+	return told
 }

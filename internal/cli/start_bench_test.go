@@ -19,7 +19,7 @@ func BenchmarkStart(b *testing.B) {
 		b.Fatalf("building: %v\n%s", err, out)
 	}
 	env := append(os.Environ(), "XDG_DATA_HOME="+home+"/data", "DBUS_SESSION_BUS_ADDRESS=unix:path="+home+"/no-bus")
-	server, address := startServer(b, env, program, home+"/relay")
+	server, address := startBenchServer(b, env, program, home+"/relay")
 	defer server.Process.Kill()
 	setUp := exec.Command(program, "client")
 	setUp.Env, setUp.Stdin = env, strings.NewReader("alice\n"+address+"\nyes\n\n")
@@ -38,8 +38,8 @@ func BenchmarkStart(b *testing.B) {
 	})
 }
 
-// startServer runs a relay on a free port until it says its address.
-func startServer(b *testing.B, env []string, program, dir string) (*exec.Cmd, string) {
+// startBenchServer runs a relay on a free port until it says its address.
+func startBenchServer(b *testing.B, env []string, program, dir string) (*exec.Cmd, string) {
 	b.Helper()
 	server := exec.Command(program, "server", "--listen", "127.0.0.1:0", "--data", dir)
 	server.Env = env

@@ -162,4 +162,8 @@ func TestLinesOnATerminal(t *testing.T) {
 	if after, err := term.GetState(int(file.Fd())); err != nil || *after != *before {
 		t.Errorf("the terminal is not as it was: %v", err)
 	}
+	keyboard.Close() // nobody is at the terminal any more
+	if in := <-lines.Inputs(); in.Err == nil {
+		t.Errorf("got %v", in)
+	}
 }

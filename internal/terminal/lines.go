@@ -88,12 +88,12 @@ func (l *Lines) readKeys(in io.Reader) {
 	buffer := make([]byte, 4096)
 	for {
 		n, err := in.Read(buffer)
-		inputs, drawErr := l.editor.feed(buffer[:n])
+		var inputs []Input
+		if err == nil {
+			inputs, err = l.editor.feed(buffer[:n])
+		}
 		for _, done := range inputs {
 			l.inputs <- done
-		}
-		if err == nil {
-			err = drawErr
 		}
 		if err != nil {
 			l.inputs <- Input{Err: err}

@@ -6,9 +6,9 @@ import (
 	"github.com/ncruces/go-sqlite3"
 )
 
-// checkpointPages is how many pages of log make a checkpoint worth while: 64 MiB.
+// checkpointPages is how many pages of log make a checkpoint worth while: 16 MiB.
 // Pages written again and again meanwhile are then copied once.
-const checkpointPages = 16000
+const checkpointPages = 4000
 
 // A checkpointer copies the write-ahead log back into the database, on a
 // goroutine and a connection of its own, so that no commit waits for most of it.

@@ -103,7 +103,7 @@ func queryInt(c *sqlite3.Conn, query string) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	defer stmt.Close()
 	stmt.Step()
-	return stmt.ColumnInt64(0), stmt.Err()
+	value, err := stmt.ColumnInt64(0), stmt.Err()
+	return value, errors.Join(err, stmt.Close())
 }

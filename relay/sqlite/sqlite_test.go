@@ -151,7 +151,7 @@ func TestDeletedIsGone(t *testing.T) {
 	}
 }
 
-func register(t *testing.T, s relay.Store, name string) identity.DeviceID {
+func register(t testing.TB, s relay.Store, name string) identity.DeviceID {
 	t.Helper()
 	key := identity.GenerateDeviceKey()
 	c := identity.IssueCertificate(identity.GenerateAccountKey(), identity.Username(name), key.Public(), identity.NewDeviceID(), time.Unix(1000, 0))

@@ -13,7 +13,7 @@ import (
 // table. Recent ones are therefore appended to a table without order and kept in
 // a map; when there are mergeRecentAt of them they move to the sorted table in
 // its order, many to a page.
-const mergeRecentAt = 1 << 15
+const mergeRecentAt = 1 << 14
 
 // A submissionKey is a sender's mailbox and the id it chose.
 type submissionKey struct {
