@@ -58,7 +58,7 @@ func TestQuarantineIsBounded(t *testing.T) {
 	alice := newPerson(t, newFakeRelay(t), "alice", TrustTOFU)
 	err := alice.commit(testContext(t), func(u *unit) error {
 		for i := range maxQuarantined + 10 {
-			if err := putAside(u, quarantined{payload: []byte{byte(i), byte(i >> 8)}, reason: refusedSize}); err != nil {
+			if err := putAside(u, quarantined{payload: []byte{byte(i), byte(i >> 8)}, reason: errSize}); err != nil {
 				return err
 			}
 		}
@@ -91,7 +91,7 @@ func TestAttackB10Reflection(t *testing.T) {
 	relay.awaitEmpty(t, alice.Self().DeviceID)
 	wantRows(t, alice, bob, "mine")
 	aside := alice.quarantine()
-	if len(aside) != 2 || aside[0].Reason != string(refusedUnsealed) || aside[1].Reason != string(refusedOwn) {
+	if len(aside) != 2 || aside[0].Reason != string(errUnsealed) || aside[1].Reason != string(errOwn) {
 		t.Errorf("put aside: %+v", aside)
 	}
 }
@@ -120,7 +120,7 @@ func TestAttackB11GapsAreShownAndFilled(t *testing.T) {
 	relay.inject(alice.Self().DeviceID, bob.wrote(alice, 3, "another third"))
 	relay.awaitEmpty(t, alice.Self().DeviceID)
 	wantRows(t, alice, bob, "one", "two", "three", "four", "five")
-	if aside := alice.quarantine(); len(aside) != 1 || aside[0].Reason != string(refusedCounter) || aside[0].From != "bob" {
+	if aside := alice.quarantine(); len(aside) != 1 || aside[0].Reason != string(errCounter) || aside[0].From != "bob" {
 		t.Errorf("put aside: %+v", aside)
 	}
 }
@@ -175,7 +175,7 @@ func TestUnregisteredSender(t *testing.T) {
 	stranger := newParty(t, "stranger")
 	relay.inject(alice.Self().DeviceID, stranger.writes(t, alice, 1, "hi"))
 	relay.awaitEmpty(t, alice.Self().DeviceID)
-	if aside := alice.quarantine(); len(aside) != 1 || aside[0].From != "stranger" || aside[0].Reason != string(refusedClaim) {
+	if aside := alice.quarantine(); len(aside) != 1 || aside[0].From != "stranger" || aside[0].Reason != string(errClaim) {
 		t.Errorf("put aside: %+v", aside)
 	}
 	if contacts, err := alice.Contacts(testContext(t)); err != nil || len(contacts) != 0 {

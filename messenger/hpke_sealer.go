@@ -57,16 +57,16 @@ const (
 
 // What a person reads about payloads that are not taken.
 const (
-	refusedSize      = refusal("the envelope has a size that no message has")
-	refusedVersion   = refusal("the envelope is of a kind that this version does not know")
-	refusedUnsealed  = refusal("the envelope is not sealed to this device, or was changed on its way")
-	refusedMalformed = refusal("the envelope holds no well-formed message")
-	refusedPadding   = refusal("the padding of the message is not as it must be")
-	refusedSender    = refusal("the sender's certificate is not valid")
-	refusedSignature = refusal("the sender's signature is not valid")
-	refusedOwn       = refusal("the message claims to come from this account itself")
-	refusedRecipient = refusal("the message was written to somebody else")
-	refusedPlace     = refusal("the message belongs to another conversation")
+	errSize      = refusal("the envelope has a size that no message has")
+	errVersion   = refusal("the envelope is of a kind that this version does not know")
+	errUnsealed  = refusal("the envelope is not sealed to this device, or was changed on its way")
+	errMalformed = refusal("the envelope holds no well-formed message")
+	errPadding   = refusal("the padding of the message is not as it must be")
+	errSender    = refusal("the sender's certificate is not valid")
+	errSignature = refusal("the sender's signature is not valid")
+	errOwn       = refusal("the message claims to come from this account itself")
+	errRecipient = refusal("the message was written to somebody else")
+	errPlace     = refusal("the message belongs to another conversation")
 )
 
 // paddedSize returns the size that n bytes are padded to: a power of two, or
@@ -139,14 +139,14 @@ func (s *hpkeSealer) statement(to identity.Certificate, c content) []byte {
 func (s *hpkeSealer) Open(payload []byte) (opened, error) {
 	size := len(payload) - payloadOverhead
 	if size < minPadded || size > maxPadded {
-		return opened{}, refusedSize
+		return opened{}, errSize
 	}
 	if payload[0] != payloadVersion {
-		return opened{}, refusedVersion
+		return opened{}, errVersion
 	}
 	envelope, err := hpke.Open(s.messageKey, hpke.HKDFSHA256(), hpke.AES256GCM(), []byte(sealInfo), payload[1:])
 	if err != nil {
-		return opened{}, refusedUnsealed
+		return opened{}, errUnsealed
 	}
 	statement, signature, err := unpad(envelope)
 	if err != nil {
@@ -157,7 +157,7 @@ func (s *hpkeSealer) Open(payload []byte) (opened, error) {
 		return opened{}, err
 	}
 	if err := claimed.sender.DeviceKey.Verify(identity.ContextMessage, statement, signature); err != nil {
-		return opened{}, refusedSignature
+		return opened{}, errSignature
 	}
 	return s.accept(claimed)
 }
@@ -169,14 +169,14 @@ func unpad(envelope []byte) (statement, signature []byte, err error) {
 	if !s.ReadUint32(&length) || uint64(length) > uint64(len(s)) ||
 		!s.ReadBytes(&statement, int(length)) ||
 		!s.ReadBytes(&signature, ed25519.SignatureSize) {
-		return nil, nil, refusedMalformed
+		return nil, nil, errMalformed
 	}
 	if len(envelope) != paddedSize(len(envelope)-len(s)) {
-		return nil, nil, refusedPadding
+		return nil, nil, errPadding
 	}
 	for _, b := range s {
 		if b != 0 {
-			return nil, nil, refusedPadding
+			return nil, nil, errPadding
 		}
 	}
 	return statement, signature, nil
@@ -216,12 +216,12 @@ func parseStatement(b []byte) (statement, error) {
 		!s.ReadUint64(&st.counter) || st.counter > maxCounter ||
 		!s.ReadUint64(&milliseconds) || milliseconds == 0 || milliseconds > maxTime ||
 		!s.ReadUint32(&bodyLen) || uint64(bodyLen) != uint64(len(s)) {
-		return statement{}, refusedMalformed
+		return statement{}, errMalformed
 	}
 	body = s
 	var err error
 	if st.sender, err = identity.ParseCertificate(certificate); err != nil {
-		return statement{}, refusedSender
+		return statement{}, errSender
 	}
 	st.kind, st.id, st.body = contentKind(kind), MessageID(id), body
 	st.username, st.time = string(username), time.UnixMilli(int64(milliseconds)).UTC()
@@ -233,14 +233,14 @@ func (c content) checkContent() error {
 	switch c.kind {
 	case contentText:
 		if c.counter == 0 || len(c.body) == 0 || len(c.body) > MaxTextLen || !utf8.Valid(c.body) {
-			return refusedMalformed
+			return errMalformed
 		}
 	case contentReceipt:
 		if c.counter != 0 || len(c.body) == 0 || len(c.body) > maxReceiptBody || len(c.body)%len(MessageID{}) != 0 {
-			return refusedMalformed
+			return errMalformed
 		}
 	default:
-		return refusedVersion
+		return errVersion
 	}
 	return nil
 }
@@ -250,14 +250,14 @@ func (c content) checkContent() error {
 func (s *hpkeSealer) accept(st statement) (opened, error) {
 	us := s.certificate
 	if st.sender.AccountKey == us.AccountKey || st.sender.DeviceKey == us.DeviceKey || st.sender.Username == us.Username {
-		return opened{}, refusedOwn
+		return opened{}, errOwn
 	}
 	if st.username != string(us.Username) || identity.AccountKey(st.account) != us.AccountKey ||
 		identity.DeviceKey(st.device) != us.DeviceKey || identity.DeviceID(st.deviceID) != us.DeviceID {
-		return opened{}, refusedRecipient
+		return opened{}, errRecipient
 	}
 	if conversationID(st.conversation) != conversationOf(us.AccountKey, st.sender.AccountKey) {
-		return opened{}, refusedPlace
+		return opened{}, errPlace
 	}
 	return st.opened, nil
 }

@@ -156,22 +156,22 @@ func TestFalseStatementIsRefused(t *testing.T) {
 		envelope []byte
 		want     refusal
 	}{
-		"AttackB10 reflected":     {bob.signed(bob.statement(bob.certificate, c)), refusedOwn},
-		"to somebody else":        {alice.signed(alice.statement(carol.certificate, c)), refusedRecipient},
-		"to another device":       {alice.signed(alice.statement(otherDevice, c)), refusedRecipient},
-		"to another account":      {alice.signed(alice.statement(otherAccount, c)), refusedRecipient},
-		"another conversation":    {edit(func(b []byte) []byte { b[fields["conversation"]] ^= 1; return b }), refusedPlace},
-		"unknown version":         {edit(func(b []byte) []byte { b[0] = 2; return b }), refusedMalformed},
-		"unknown kind":            {edit(func(b []byte) []byte { b[1] = 9; return b }), refusedVersion},
-		"no time":                 {edit(func(b []byte) []byte { clear(b[fields["time"]-7 : fields["time"]+1]); return b }), refusedMalformed},
-		"no counter":              {edit(func(b []byte) []byte { b[fields["counter"]] = 0; return b }), refusedMalformed},
-		"counter beyond the last": {edit(func(b []byte) []byte { b[fields["counter"]-7] = 0xff; return b }), refusedMalformed},
-		"trailing byte":           {edit(func(b []byte) []byte { return append(b, 0) }), refusedMalformed},
-		"no UTF-8":                {edit(func(b []byte) []byte { b[len(b)-1] = 0xff; return b }), refusedMalformed},
-		"an empty statement":      {alice.signed(nil), refusedMalformed},
-		"signed by another":       {carol.signed(alice.statement(bob.certificate, c)), refusedSignature},
+		"AttackB10 reflected":     {bob.signed(bob.statement(bob.certificate, c)), errOwn},
+		"to somebody else":        {alice.signed(alice.statement(carol.certificate, c)), errRecipient},
+		"to another device":       {alice.signed(alice.statement(otherDevice, c)), errRecipient},
+		"to another account":      {alice.signed(alice.statement(otherAccount, c)), errRecipient},
+		"another conversation":    {edit(func(b []byte) []byte { b[fields["conversation"]] ^= 1; return b }), errPlace},
+		"unknown version":         {edit(func(b []byte) []byte { b[0] = 2; return b }), errMalformed},
+		"unknown kind":            {edit(func(b []byte) []byte { b[1] = 9; return b }), errVersion},
+		"no time":                 {edit(func(b []byte) []byte { clear(b[fields["time"]-7 : fields["time"]+1]); return b }), errMalformed},
+		"no counter":              {edit(func(b []byte) []byte { b[fields["counter"]] = 0; return b }), errMalformed},
+		"counter beyond the last": {edit(func(b []byte) []byte { b[fields["counter"]-7] = 0xff; return b }), errMalformed},
+		"trailing byte":           {edit(func(b []byte) []byte { return append(b, 0) }), errMalformed},
+		"no UTF-8":                {edit(func(b []byte) []byte { b[len(b)-1] = 0xff; return b }), errMalformed},
+		"an empty statement":      {alice.signed(nil), errMalformed},
+		"signed by another":       {carol.signed(alice.statement(bob.certificate, c)), errSignature},
 		"AttackB19 as a request": {seal(alice.statement(bob.certificate, c),
-			alice.deviceKey.Sign(identity.ContextRequest, alice.statement(bob.certificate, c))), refusedSignature},
+			alice.deviceKey.Sign(identity.ContextRequest, alice.statement(bob.certificate, c))), errSignature},
 	} {
 		t.Run(name, func(t *testing.T) {
 			wantRefusal(t, bob, sealRaw(t, bob.record, test.envelope), test.want)
@@ -186,15 +186,15 @@ func TestPaddingIsCanonical(t *testing.T) {
 		change func([]byte) []byte
 		want   refusal
 	}{
-		"not zero":         {func(b []byte) []byte { b[len(b)-1] = 1; return b }, refusedPadding},
-		"next size":        {func(b []byte) []byte { return append(b, make([]byte, len(b))...) }, refusedPadding},
-		"one more":         {func(b []byte) []byte { return append(b, 0) }, refusedPadding},
-		"too short":        {func(b []byte) []byte { return b[:minPadded-1] }, refusedSize},
-		"too long":         {func(b []byte) []byte { return append(b, make([]byte, maxPadded)...) }, refusedSize},
-		"length past end":  {func(b []byte) []byte { b[2] = 0xff; return b }, refusedMalformed},
-		"length wraps":     {func(b []byte) []byte { b[0] = 0xff; return b }, refusedMalformed},
-		"signature cut":    {func(b []byte) []byte { b[2], b[3] = 0x03, 0xf0; return b }, refusedMalformed},
-		"nothing but zero": {func(b []byte) []byte { clear(b); return b }, refusedMalformed},
+		"not zero":         {func(b []byte) []byte { b[len(b)-1] = 1; return b }, errPadding},
+		"next size":        {func(b []byte) []byte { return append(b, make([]byte, len(b))...) }, errPadding},
+		"one more":         {func(b []byte) []byte { return append(b, 0) }, errPadding},
+		"too short":        {func(b []byte) []byte { return b[:minPadded-1] }, errSize},
+		"too long":         {func(b []byte) []byte { return append(b, make([]byte, maxPadded)...) }, errSize},
+		"length past end":  {func(b []byte) []byte { b[2] = 0xff; return b }, errMalformed},
+		"length wraps":     {func(b []byte) []byte { b[0] = 0xff; return b }, errMalformed},
+		"signature cut":    {func(b []byte) []byte { b[2], b[3] = 0x03, 0xf0; return b }, errMalformed},
+		"nothing but zero": {func(b []byte) []byte { clear(b); return b }, errMalformed},
 	} {
 		t.Run(name, func(t *testing.T) {
 			wantRefusal(t, bob, sealRaw(t, bob.record, test.change(bytes.Clone(envelope))), test.want)
@@ -217,7 +217,7 @@ func TestAttackB14ChangedPayloadIsRefused(t *testing.T) {
 		wantRefusal(t, bob, payload[:cut], "")
 	}
 	wantRefusal(t, bob, append(bytes.Clone(payload), 0), "")
-	wantRefusal(t, newParty(t, "carol"), payload, refusedUnsealed)
+	wantRefusal(t, newParty(t, "carol"), payload, errUnsealed)
 }
 
 func TestAttackB8UnknownVersionIsRefused(t *testing.T) {
@@ -229,9 +229,9 @@ func TestAttackB8UnknownVersionIsRefused(t *testing.T) {
 	for _, version := range []byte{0, 2, 255} {
 		changed := bytes.Clone(payload)
 		changed[0] = version
-		wantRefusal(t, bob, changed, refusedVersion)
+		wantRefusal(t, bob, changed, errVersion)
 	}
-	wantRefusal(t, bob, bytes.Repeat([]byte("plain text "), 300), refusedVersion)
+	wantRefusal(t, bob, bytes.Repeat([]byte("plain text "), 300), errVersion)
 }
 
 func TestTooLongToSeal(t *testing.T) {

@@ -118,7 +118,7 @@ func ServerFingerprint(ctx context.Context, dial DialFunc, address string) (iden
 	config := pinnedTLS(func(id identity.ServerID) error { offered = id; return nil })
 	config.NextProtos = []string{"h2"}
 	conn := tls.Client(raw, config)
-	defer conn.Close()
+	defer conn.Close() //nolint:errcheck // nothing was sent over it
 	if err := conn.HandshakeContext(ctx); err != nil {
 		return identity.ServerID{}, fmt.Errorf("%w: %w", ErrServerUnavailable, err)
 	}

@@ -3,6 +3,7 @@ package messenger
 import (
 	"context"
 	"crypto/rand"
+	"database/sql"
 	"errors"
 	"fmt"
 	"time"
@@ -192,19 +193,17 @@ func (c *Client) heads(ctx context.Context) ([]waiting, error) {
 // accepted when the relay took it for one device, and has answered for all.
 func (c *Client) settled(ctx context.Context, submitID []byte, accepted bool, reason string) error {
 	return c.commit(ctx, func(u *unit) error {
-		rows, err := u.QueryContext(u, "DELETE FROM outbox WHERE submit_id = ? RETURNING message, contact", submitID)
+		var (
+			message *int64
+			known   contact
+		)
+		err := u.QueryRowContext(u, "DELETE FROM outbox WHERE submit_id = ? RETURNING message, contact", submitID).
+			Scan(&message, &known.id)
+		if errors.Is(err, sql.ErrNoRows) || (err == nil && message == nil) {
+			return nil // the person decided meanwhile; or a receipt
+		}
 		if err != nil {
 			return fmt.Errorf("clearing the outbox: %w", err)
-		}
-		var message *int64
-		var known contact
-		for rows.Next() {
-			if err := rows.Scan(&message, &known.id); err != nil {
-				return errors.Join(err, rows.Close())
-			}
-		}
-		if err := errors.Join(rows.Err(), rows.Close()); err != nil || message == nil {
-			return err // a receipt, or an answer to what nobody asked
 		}
 		if err := u.QueryRowContext(u, "SELECT username FROM contacts WHERE id = ?", known.id).Scan(&known.Username); err != nil {
 			return fmt.Errorf("reading a contact: %w", err)
@@ -223,8 +222,12 @@ func (c *Client) settled(ctx context.Context, submitID []byte, accepted bool, re
 func (c *Client) postponed(ctx context.Context, submitID []byte, until time.Time, reason string) error {
 	return c.commit(ctx, func(u *unit) error {
 		var known contact
-		if err := u.QueryRowContext(u, "SELECT c.id, c.username FROM contacts c JOIN outbox o ON o.contact = c.id WHERE o.submit_id = ?", submitID).
-			Scan(&known.id, &known.Username); err != nil {
+		err := u.QueryRowContext(u, "SELECT c.id, c.username FROM contacts c JOIN outbox o ON o.contact = c.id WHERE o.submit_id = ?", submitID).
+			Scan(&known.id, &known.Username)
+		if errors.Is(err, sql.ErrNoRows) {
+			return nil // the person decided meanwhile
+		}
+		if err != nil {
 			return fmt.Errorf("reading a contact: %w", err)
 		}
 		if _, err := u.ExecContext(u, "UPDATE outbox SET due_at = ? WHERE submit_id = ?", until.UnixMilli(), submitID); err != nil {

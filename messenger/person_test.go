@@ -173,7 +173,7 @@ func (p *person) contact(other *person) Contact {
 // person with these keys could.
 func (p *person) seals() *hpkeSealer { return p.sealer.(*hpkeSealer) }
 
-func (p *person) record() identity.DeviceRecord { return p.Client.self.record }
+func (p *person) record() identity.DeviceRecord { return p.self.record }
 
 func wantError[E error](t testing.TB, err error) E {
 	t.Helper()

@@ -17,11 +17,11 @@ const (
 
 // What a person reads about payloads that open, but are not shown.
 const (
-	refusedClaim    = refusal("the message claims a name that its key does not belong to")
-	refusedCounter  = refusal("the message repeats the number of another one")
-	refusedHeld     = refusal("it was written under a changed key, and is shown once you accept the key")
-	refusedStranger = refusal("it comes from an account whose key you have not verified, and is shown once you do")
-	refusedHeldFull = refusal("it was written under a key that you have not accepted, and too many such wait already")
+	errClaim    = refusal("the message claims a name that its key does not belong to")
+	errCounter  = refusal("the message repeats the number of another one")
+	errHeld     = refusal("it was written under a changed key, and is shown once you accept the key")
+	errStranger = refusal("it comes from an account whose key you have not verified, and is shown once you do")
+	errHeldFull = refusal("it was written under a key that you have not accepted, and too many such wait already")
 )
 
 // receive takes one envelope in. When it returns nil, everything about it is on
@@ -95,11 +95,11 @@ func (c *Client) take(u *unit, payload []byte, o opened, l *listing) error {
 	case known != nil && known.AccountKey == sender.AccountKey:
 		return c.deliver(u, known, payload, o)
 	case known != nil && known.NewKey != nil && *known.NewKey == sender.AccountKey:
-		q.reason, q.held = refusedHeld, true
+		q.reason, q.held = errHeld, true
 	case known == nil && l != nil && l.accountKey == sender.AccountKey:
-		q.reason, q.held = refusedStranger, true
+		q.reason, q.held = errStranger, true
 	default:
-		q.reason = refusedClaim
+		q.reason = errClaim
 	}
 	return putAside(u, q)
 }
@@ -112,8 +112,8 @@ func (c *Client) deliver(u *unit, known *contact, payload []byte, o opened) erro
 	)
 	if o.kind == contentText {
 		place, err = placeOf(u, known, o)
-		if errors.Is(err, refusedCounter) {
-			return putAside(u, quarantined{payload: payload, username: known.Username, reason: refusedCounter})
+		if errors.Is(err, errCounter) {
+			return putAside(u, quarantined{payload: payload, username: known.Username, reason: errCounter})
 		}
 		if err != nil {
 			return err
@@ -191,7 +191,7 @@ func fillGap(u *unit, known *contact, o opened) (row, error) {
 		WHERE g.contact = ? AND g.device_key = ? AND g.first <= ? ORDER BY g.first DESC LIMIT 1`,
 		known.id, key, int64(o.counter)).Scan(&g.first, &g.last, &notice, &g.position)
 	if errors.Is(err, sql.ErrNoRows) || (err == nil && o.counter > g.last) {
-		return row{}, refusedCounter
+		return row{}, errCounter
 	}
 	if err != nil {
 		return row{}, fmt.Errorf("looking for a gap: %w", err)
@@ -248,7 +248,7 @@ func putAside(u *unit, q quarantined) error {
 		if waiting < maxHeld {
 			payload, accountKey = q.payload, q.accountKey[:]
 		} else {
-			q.reason = refusedHeldFull
+			q.reason = errHeldFull
 		}
 	}
 	hash := sha256.Sum256(q.payload)
@@ -306,7 +306,7 @@ func heldFor(u *unit, known *contact) ([][]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading what was held: %w", err)
 	}
-	defer rows.Close()
+	defer rows.Close() //nolint:errcheck // rows.Err says what went wrong
 	var held [][]byte
 	for rows.Next() {
 		var payload []byte

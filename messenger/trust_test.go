@@ -223,7 +223,7 @@ func TestAttackB17ClaimedNameIsNotShown(t *testing.T) {
 			mallory := newParty(t, "bob") // her certificate says bob; the directory does not
 			relay.inject(alice.Self().DeviceID, mallory.writes(t, alice, 1, "it is me, bob"))
 			alice.online()
-			if q := awaitEvent[EnvelopeQuarantined](alice).Quarantined; q.Held || q.Reason != string(refusedClaim) {
+			if q := awaitEvent[EnvelopeQuarantined](alice).Quarantined; q.Held || q.Reason != string(errClaim) {
 				t.Errorf("got %+v", q)
 			}
 			for _, row := range alice.rows(bob) {

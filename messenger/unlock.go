@@ -100,6 +100,7 @@ func Passphrase(passphrase []byte) Unlocker {
 	return passphraseUnlocker{append([]byte(nil), passphrase...)}
 }
 
+// Kind implements Unlocker.
 func (u passphraseUnlocker) Kind() ProtectionKind { return ProtectionPassphrase }
 
 func (u passphraseUnlocker) protect(_ string, key []byte) (protection, error) {
@@ -147,6 +148,7 @@ func KeyringAvailable() bool {
 	return err == nil || errors.Is(err, keyring.ErrNotFound)
 }
 
+// Kind implements Unlocker.
 func (keyringUnlocker) Kind() ProtectionKind { return ProtectionKeyring }
 
 func (keyringUnlocker) protect(_ string, key []byte) (protection, error) {
@@ -180,6 +182,7 @@ type keyFileUnlocker struct{}
 // KeyFile protects with a file of mode 0600 in the profile's directory.
 func KeyFile() Unlocker { return keyFileUnlocker{} }
 
+// Kind implements Unlocker.
 func (keyFileUnlocker) Kind() ProtectionKind { return ProtectionKeyFile }
 
 func (keyFileUnlocker) protect(dir string, key []byte) (protection, error) {
