@@ -561,6 +561,7 @@ type ServerFrame struct {
 	//	*ServerFrame_Accepted
 	//	*ServerFrame_Rejected
 	//	*ServerFrame_Envelope
+	//	*ServerFrame_Drained
 	Frame         isServerFrame_Frame `protobuf_oneof:"frame"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -630,6 +631,15 @@ func (x *ServerFrame) GetEnvelope() *Envelope {
 	return nil
 }
 
+func (x *ServerFrame) GetDrained() *Drained {
+	if x != nil {
+		if x, ok := x.Frame.(*ServerFrame_Drained); ok {
+			return x.Drained
+		}
+	}
+	return nil
+}
+
 type isServerFrame_Frame interface {
 	isServerFrame_Frame()
 }
@@ -646,11 +656,17 @@ type ServerFrame_Envelope struct {
 	Envelope *Envelope `protobuf:"bytes,3,opt,name=envelope,proto3,oneof"`
 }
 
+type ServerFrame_Drained struct {
+	Drained *Drained `protobuf:"bytes,4,opt,name=drained,proto3,oneof"`
+}
+
 func (*ServerFrame_Accepted) isServerFrame_Frame() {}
 
 func (*ServerFrame_Rejected) isServerFrame_Frame() {}
 
 func (*ServerFrame_Envelope) isServerFrame_Frame() {}
+
+func (*ServerFrame_Drained) isServerFrame_Frame() {}
 
 type Accepted struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -821,6 +837,44 @@ func (x *Envelope) GetPayload() []byte {
 	return nil
 }
 
+// Drained comes once on a line, after every envelope that was in the mailbox when
+// the line began. More may come at any time.
+type Drained struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Drained) Reset() {
+	*x = Drained{}
+	mi := &file_sealpost_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Drained) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Drained) ProtoMessage() {}
+
+func (x *Drained) ProtoReflect() protoreflect.Message {
+	mi := &file_sealpost_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Drained.ProtoReflect.Descriptor instead.
+func (*Drained) Descriptor() ([]byte, []int) {
+	return file_sealpost_proto_rawDescGZIP(), []int{11}
+}
+
 var File_sealpost_proto protoreflect.FileDescriptor
 
 const file_sealpost_proto_rawDesc = "" +
@@ -845,11 +899,12 @@ const file_sealpost_proto_rawDesc = "" +
 	"\x04kind\x18\x03 \x01(\x0e2\x11.sealpost.v1.KindR\x04kind\x12\x18\n" +
 	"\apayload\x18\x04 \x01(\fR\apayload\"!\n" +
 	"\x03Ack\x12\x1a\n" +
-	"\bsequence\x18\x01 \x01(\x04R\bsequence\"\xb5\x01\n" +
+	"\bsequence\x18\x01 \x01(\x04R\bsequence\"\xe7\x01\n" +
 	"\vServerFrame\x123\n" +
 	"\baccepted\x18\x01 \x01(\v2\x15.sealpost.v1.AcceptedH\x00R\baccepted\x123\n" +
 	"\brejected\x18\x02 \x01(\v2\x15.sealpost.v1.RejectedH\x00R\brejected\x123\n" +
-	"\benvelope\x18\x03 \x01(\v2\x15.sealpost.v1.EnvelopeH\x00R\benvelopeB\a\n" +
+	"\benvelope\x18\x03 \x01(\v2\x15.sealpost.v1.EnvelopeH\x00R\benvelope\x120\n" +
+	"\adrained\x18\x04 \x01(\v2\x14.sealpost.v1.DrainedH\x00R\adrainedB\a\n" +
 	"\x05frame\"\x1a\n" +
 	"\bAccepted\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\"m\n" +
@@ -860,7 +915,8 @@ const file_sealpost_proto_rawDesc = "" +
 	"\bEnvelope\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x04R\bsequence\x12%\n" +
 	"\x04kind\x18\x02 \x01(\x0e2\x11.sealpost.v1.KindR\x04kind\x12\x18\n" +
-	"\apayload\x18\x03 \x01(\fR\apayload*F\n" +
+	"\apayload\x18\x03 \x01(\fR\apayload\"\t\n" +
+	"\aDrained*F\n" +
 	"\x04Kind\x12\x14\n" +
 	"\x10KIND_UNSPECIFIED\x10\x00\x12\x14\n" +
 	"\x10KIND_APPLICATION\x10\x01\x12\x12\n" +
@@ -900,7 +956,7 @@ func file_sealpost_proto_rawDescGZIP() []byte {
 }
 
 var file_sealpost_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_sealpost_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
+var file_sealpost_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
 var file_sealpost_proto_goTypes = []any{
 	(Kind)(0),                // 0: sealpost.v1.Kind
 	(Reason)(0),              // 1: sealpost.v1.Reason
@@ -915,6 +971,7 @@ var file_sealpost_proto_goTypes = []any{
 	(*Accepted)(nil),         // 10: sealpost.v1.Accepted
 	(*Rejected)(nil),         // 11: sealpost.v1.Rejected
 	(*Envelope)(nil),         // 12: sealpost.v1.Envelope
+	(*Drained)(nil),          // 13: sealpost.v1.Drained
 }
 var file_sealpost_proto_depIdxs = []int32{
 	7,  // 0: sealpost.v1.ClientFrame.submit:type_name -> sealpost.v1.Submit
@@ -923,19 +980,20 @@ var file_sealpost_proto_depIdxs = []int32{
 	10, // 3: sealpost.v1.ServerFrame.accepted:type_name -> sealpost.v1.Accepted
 	11, // 4: sealpost.v1.ServerFrame.rejected:type_name -> sealpost.v1.Rejected
 	12, // 5: sealpost.v1.ServerFrame.envelope:type_name -> sealpost.v1.Envelope
-	1,  // 6: sealpost.v1.Rejected.reason:type_name -> sealpost.v1.Reason
-	0,  // 7: sealpost.v1.Envelope.kind:type_name -> sealpost.v1.Kind
-	2,  // 8: sealpost.v1.Directory.Register:input_type -> sealpost.v1.RegisterRequest
-	4,  // 9: sealpost.v1.Directory.Lookup:input_type -> sealpost.v1.LookupRequest
-	6,  // 10: sealpost.v1.Delivery.Connect:input_type -> sealpost.v1.ClientFrame
-	3,  // 11: sealpost.v1.Directory.Register:output_type -> sealpost.v1.RegisterResponse
-	5,  // 12: sealpost.v1.Directory.Lookup:output_type -> sealpost.v1.LookupResponse
-	9,  // 13: sealpost.v1.Delivery.Connect:output_type -> sealpost.v1.ServerFrame
-	11, // [11:14] is the sub-list for method output_type
-	8,  // [8:11] is the sub-list for method input_type
-	8,  // [8:8] is the sub-list for extension type_name
-	8,  // [8:8] is the sub-list for extension extendee
-	0,  // [0:8] is the sub-list for field type_name
+	13, // 6: sealpost.v1.ServerFrame.drained:type_name -> sealpost.v1.Drained
+	1,  // 7: sealpost.v1.Rejected.reason:type_name -> sealpost.v1.Reason
+	0,  // 8: sealpost.v1.Envelope.kind:type_name -> sealpost.v1.Kind
+	2,  // 9: sealpost.v1.Directory.Register:input_type -> sealpost.v1.RegisterRequest
+	4,  // 10: sealpost.v1.Directory.Lookup:input_type -> sealpost.v1.LookupRequest
+	6,  // 11: sealpost.v1.Delivery.Connect:input_type -> sealpost.v1.ClientFrame
+	3,  // 12: sealpost.v1.Directory.Register:output_type -> sealpost.v1.RegisterResponse
+	5,  // 13: sealpost.v1.Directory.Lookup:output_type -> sealpost.v1.LookupResponse
+	9,  // 14: sealpost.v1.Delivery.Connect:output_type -> sealpost.v1.ServerFrame
+	12, // [12:15] is the sub-list for method output_type
+	9,  // [9:12] is the sub-list for method input_type
+	9,  // [9:9] is the sub-list for extension type_name
+	9,  // [9:9] is the sub-list for extension extendee
+	0,  // [0:9] is the sub-list for field type_name
 }
 
 func init() { file_sealpost_proto_init() }
@@ -951,6 +1009,7 @@ func file_sealpost_proto_init() {
 		(*ServerFrame_Accepted)(nil),
 		(*ServerFrame_Rejected)(nil),
 		(*ServerFrame_Envelope)(nil),
+		(*ServerFrame_Drained)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -958,7 +1017,7 @@ func file_sealpost_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sealpost_proto_rawDesc), len(file_sealpost_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   11,
+			NumMessages:   12,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

@@ -3,7 +3,7 @@ package messenger
 import "sealpost/identity"
 
 // An Event is one of [MessageReceived], [StateChanged], [KeyChanged],
-// [ConnectionChanged], [EnvelopeQuarantined] and [Lagged]. What it tells is on
+// [ConnectionChanged], [CaughtUp], [EnvelopeQuarantined] and [Lagged]. What it tells is on
 // disk when it comes.
 type Event interface{ event() }
 
@@ -29,6 +29,10 @@ type ConnectionChanged struct {
 	Err    error // why it went down or does not come up; nil when Online
 }
 
+// CaughtUp: what waited at the relay when the line came up is in the store, or
+// was put aside.
+type CaughtUp struct{}
+
 // EnvelopeQuarantined: an envelope was put aside.
 type EnvelopeQuarantined struct{ Quarantined Quarantined }
 
@@ -40,5 +44,6 @@ func (MessageReceived) event()     {}
 func (StateChanged) event()        {}
 func (KeyChanged) event()          {}
 func (ConnectionChanged) event()   {}
+func (CaughtUp) event()            {}
 func (EnvelopeQuarantined) event() {}
 func (Lagged) event()              {}

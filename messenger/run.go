@@ -319,6 +319,8 @@ func (s *session) handle(ctx context.Context, frame *api.ServerFrame) error {
 			return nil
 		}
 		return s.rejected(ctx, f.Rejected)
+	case *api.ServerFrame_Drained:
+		s.events.publish(CaughtUp{})
 	}
 	return nil // a frame of a later version
 }

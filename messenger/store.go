@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"os"
 	"path/filepath"
 
 	"github.com/ncruces/go-sqlite3"
@@ -37,6 +38,9 @@ func openStore(ctx context.Context, path string, key []byte) (*store, error) {
 	if len(key) != databaseKeySize {
 		return nil, fmt.Errorf("a database key of %d bytes: %w", len(key), ErrDamaged)
 	}
+	if err := makePrivate(path); err != nil {
+		return nil, err
+	}
 	writer, err := openPool(path, key, 1, "PRAGMA query_only = OFF")
 	if err != nil {
 		return nil, err
@@ -51,6 +55,22 @@ func openStore(ctx context.Context, path string, key []byte) (*store, error) {
 	return &store{writer: writer, reader: reader}, nil
 }
 
+// makePrivate makes the database and its index, if need be, so that nobody else
+// may read them: left to SQLite, that depends on the umask. The journal takes its
+// mode after the database, see openPool.
+func makePrivate(path string) error {
+	for _, name := range []string{path, path + "-shm"} {
+		f, err := os.OpenFile(name, os.O_CREATE|os.O_RDWR, 0o600)
+		if err == nil {
+			err = errors.Join(f.Chmod(0o600), f.Close())
+		}
+		if err != nil {
+			return fmt.Errorf("making the database private: %w", err)
+		}
+	}
+	return nil
+}
+
 // openPool sets every pragma on every connection. They and the key do not stand
 // in the data source name, which errors repeat.
 func openPool(path string, key []byte, connections int, more string) (*sql.DB, error) {
@@ -58,7 +78,8 @@ func openPool(path string, key []byte, connections int, more string) (*sql.DB, e
 	if err != nil {
 		return nil, fmt.Errorf("finding the database: %w", err)
 	}
-	source := url.URL{Scheme: "file", Path: filepath.ToSlash(path), RawQuery: "vfs=adiantum&_txlock=immediate"}
+	parameters := url.Values{"vfs": {"adiantum"}, "_txlock": {"immediate"}, "modeof": {path}}
+	source := url.URL{Scheme: "file", Path: filepath.ToSlash(path), RawQuery: parameters.Encode()}
 	pool, err := driver.Open(source.String(), func(conn *sqlite3.Conn) error {
 		for _, statement := range []string{
 			"PRAGMA hexkey = '" + hex.EncodeToString(key) + "'", // first, or nothing can be read

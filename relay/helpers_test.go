@@ -239,13 +239,19 @@ func (l *line) ack(sequence uint64) {
 	}
 }
 
+// receive returns the next frame but Drained, which comes at any time after
+// what waited.
 func (l *line) receive() *api.ServerFrame {
 	l.t.Helper()
-	frame, err := l.Recv()
-	if err != nil {
-		l.t.Fatalf("receiving: %v", err)
+	for {
+		frame, err := l.Recv()
+		if err != nil {
+			l.t.Fatalf("receiving: %v", err)
+		}
+		if frame.GetDrained() == nil {
+			return frame
+		}
 	}
-	return frame
 }
 
 // accepted submits and wants it accepted.

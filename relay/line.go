@@ -33,8 +33,10 @@ type line struct {
 	// sent, in bytes.
 	unanswered *semaphore.Weighted
 
-	// sent is the last sequence number that went out. It belongs to pump.
-	sent uint64
+	// sent is the last sequence number that went out, and drained whether the
+	// client was told that it has all that waited. They belong to pump.
+	sent    uint64
+	drained bool
 
 	mu      sync.Mutex
 	pumping bool
@@ -331,7 +333,11 @@ func (l *line) sendFromDisk() error {
 		l.behind, l.window, l.windowBytes = true, nil, 0
 		l.mu.Unlock()
 	}
-	return l.sendEnvelopes(envelopes)
+	if err := l.sendEnvelopes(envelopes); err != nil || more || l.drained {
+		return err
+	}
+	l.drained = true
+	return l.stream.Send(&api.ServerFrame{Frame: &api.ServerFrame_Drained{Drained: &api.Drained{}}})
 }
 
 // sendEnvelopes skips what was read from the disk and offered as well.

@@ -89,12 +89,14 @@ func (c *chat) finish(err error) error {
 		return c.cause(err)
 	}
 	waiting := c.waiting()
-	if waiting == 0 || c.failure != nil {
-		return c.failure
-	}
 	err = fmt.Errorf("%d %s not with the server yet", waiting, plural(waiting, "message is", "messages are"))
-	if c.lines.Interactive() {
+	switch {
+	case c.lines.Interactive() && waiting > 0:
 		return c.print("%v: kept here, and sent when sealpost runs again.", err)
+	case c.lines.Interactive(): // the person saw what went wrong
+		return nil
+	case waiting == 0 || c.failure != nil:
+		return c.failure
 	}
 	return &userError{status: exitUnavailable, code: "QUEUED", err: err, hint: "kept on this device, and sent the next time that sealpost runs"}
 }
@@ -199,8 +201,7 @@ func (c *chat) send(text string) error {
 	return c.show(messenger.Message{Kind: messenger.KindText, Outgoing: true, With: c.to, Text: text, Time: time.Now()})
 }
 
-// show prints a row. A message of ours that was just written has its mark in
-// the prompt.
+// show prints a row.
 func (c *chat) show(m messenger.Message) error {
 	return c.lines.Print(messageLines(m, time.Now()), messageIndent)
 }

@@ -132,10 +132,10 @@ func (c *chat) safety() error {
 		return err
 	}
 	if contact.NewKey != nil {
-		return c.print("The key of %s changed. The number of the new one:\n%s\nIf they read out the same, type /accept.", c.to, c.SafetyNumberOf(*contact.NewKey))
+		return c.print("The key of %s changed. The number of the new one:\n%s\nIf they read out the same, type /accept.", c.to, safetyLines(c.SafetyNumberOf(*contact.NewKey)))
 	}
 	return c.print("%s (%s):\n%s\nIf %s reads out the same, quit and type: sealpost verify %s",
-		c.to, trustOf(contact), c.SafetyNumberOf(contact.AccountKey), c.to, c.to)
+		c.to, trustOf(contact), safetyLines(c.SafetyNumberOf(contact.AccountKey)), c.to, c.to)
 }
 
 // accept shows the changed key first, and accepts only what it showed.
@@ -160,5 +160,5 @@ func (c *chat) accept(confirmed bool) error {
 		return c.print("The key of %s did not change.", c.to)
 	}
 	c.offered[c.to] = *contact.NewKey
-	return c.print("The number of the new key of %s:\n%s\nAsk them to read theirs out. If it is the same, type /accept yes.", c.to, c.SafetyNumberOf(*contact.NewKey))
+	return c.print("The number of the new key of %s:\n%s\nAsk them to read theirs out. If it is the same, type /accept yes.", c.to, safetyLines(c.SafetyNumberOf(*contact.NewKey)))
 }

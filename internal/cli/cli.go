@@ -20,6 +20,8 @@ type commands struct {
 	Send   sendCommand   `cmd:"" help:"Send one message."`
 	Inbox  inboxCommand  `cmd:"" help:"Print new messages."`
 	Verify verifyCommand `cmd:"" help:"Compare and confirm somebody's key."`
+	Server serverCommand `cmd:"" help:"Run the relay."`
+	Bench  benchCommand  `cmd:"" help:"Measure the relay under load."`
 
 	Keygen  keygenCommand  `cmd:"" help:"Make a key pair for files and text."`
 	Encrypt encryptCommand `cmd:"" help:"Encrypt a file or text to public keys."`
@@ -97,7 +99,7 @@ func report(w io.Writer, err error) int {
 	if forPerson.hint != "" {
 		text += "\nsealpost: hint: " + terminal.Printable(forPerson.hint)
 	}
-	if columns := columnsOf(w); columns > 0 {
+	if columns := terminal.Columns(w); columns > 0 {
 		text = terminal.Wrap(text, columns, 2)
 	}
 	fmt.Fprintln(w, text)

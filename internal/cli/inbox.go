@@ -5,18 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"time"
-
-	"golang.org/x/term"
 
 	"sealpost/internal/terminal"
 	"sealpost/messenger"
 )
-
-// quietTime is how long the server says nothing before its mailbox counts as
-// empty: it does not say so itself.
-const quietTime = 500 * time.Millisecond
 
 type inboxCommand struct {
 	profileFlags
@@ -84,24 +77,11 @@ func (c *inboxCommand) printMessage(out io.Writer, message messenger.Message) er
 		return printJSON(out, newInboxLine(message))
 	}
 	text := messageLines(message, time.Now())
-	if columns := columnsOf(out); columns > 0 {
+	if columns := terminal.Columns(out); columns > 0 {
 		text = terminal.Wrap(text, columns, messageIndent)
 	}
 	_, err := fmt.Fprintln(out, text)
 	return err
-}
-
-// columnsOf returns the width of a terminal, and 0 for what is none.
-func columnsOf(w io.Writer) int {
-	file, ok := w.(*os.File)
-	if !ok {
-		return 0
-	}
-	columns, _, err := term.GetSize(int(file.Fd()))
-	if err != nil {
-		return 0
-	}
-	return columns
 }
 
 // follow prints until somebody ends it.
@@ -126,32 +106,29 @@ func ended(s *session) error {
 	return nil
 }
 
-// fetch prints what the server holds and returns.
+// fetch prints what the server holds and returns. It takes events fast, so that
+// none is left out, and prints at the end.
 func (c *inboxCommand) fetch(s *session, events <-chan messenger.Event, out io.Writer) error {
-	timer := time.NewTimer(networkTimeout)
-	defer timer.Stop()
-	online := false
+	silence := time.NewTimer(networkTimeout)
+	defer silence.Stop()
 	for {
 		select {
 		case <-s.ctx.Done():
 			return ended(s)
-		case <-timer.C:
-			if !online {
-				return fmt.Errorf("asking for new messages: %w", messenger.ErrServerUnavailable)
-			}
-			return nil
+		case <-silence.C:
+			return errors.Join(c.print(s, out), fmt.Errorf("asking for new messages: %w", messenger.ErrServerUnavailable))
 		case event := <-events:
-			if err := c.react(s, event, out); err != nil {
-				return err
-			}
-			if connection, ok := event.(messenger.ConnectionChanged); ok {
-				if connection.Err != nil {
-					return fmt.Errorf("asking for new messages: %w", connection.Err)
+			silence.Reset(networkTimeout)
+			switch event := event.(type) {
+			case messenger.CaughtUp:
+				return c.print(s, out)
+			case messenger.ConnectionChanged:
+				if event.Err != nil {
+					return errors.Join(c.print(s, out), fmt.Errorf("asking for new messages: %w", event.Err))
 				}
-				online = connection.Online
-			}
-			if online {
-				timer.Reset(quietTime)
+			case nil: // the client was closed
+				<-s.done
+				return ended(s)
 			}
 		}
 	}

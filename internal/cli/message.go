@@ -27,7 +27,10 @@ func messageLines(m messenger.Message, now time.Time) string {
 	}
 	who := name
 	if m.Outgoing {
-		who = "→ " + name + " " + mark(m.State)
+		who = "→ " + name
+		if m.State != 0 { // of one just written, the prompt shows the mark
+			who += " " + mark(m.State)
+		}
 	}
 	text := strings.ReplaceAll(terminal.PrintableText(m.Text), "\n", "\n"+strings.Repeat(" ", messageIndent))
 	return fmt.Sprintf("%s %s: %s", clock(m.Time, now), who, text)

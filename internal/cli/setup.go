@@ -69,7 +69,7 @@ func (s *setup) create(unlock messenger.Unlocker, profile messenger.NewProfile) 
 
 func (s *setup) say(format string, args ...any) {
 	text := fmt.Sprintf(format, args...)
-	if columns := columnsOf(s.env.stderr); columns > 0 {
+	if columns := terminal.Columns(s.env.stderr); columns > 0 {
 		text = terminal.Wrap(text, columns, 0)
 	}
 	fmt.Fprintln(s.env.stderr, text)

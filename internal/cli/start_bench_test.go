@@ -18,7 +18,7 @@ func BenchmarkStart(b *testing.B) {
 	if out, err := exec.Command("go", "build", "-o", program, "sealpost").CombinedOutput(); err != nil {
 		b.Fatalf("building: %v\n%s", err, out)
 	}
-	env := append(os.Environ(), "XDG_DATA_HOME="+home, "DBUS_SESSION_BUS_ADDRESS=unix:path="+home+"/no-bus")
+	env := append(os.Environ(), "XDG_DATA_HOME="+home+"/data", "DBUS_SESSION_BUS_ADDRESS=unix:path="+home+"/no-bus")
 	server, address := startServer(b, env, program, home+"/relay")
 	defer server.Process.Kill()
 	setUp := exec.Command(program, "client")

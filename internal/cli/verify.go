@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"rsc.io/qr"
@@ -90,18 +91,11 @@ func notVerified(contact messenger.Contact) error {
 
 // showSafetyNumber prints the digits, and the QR code where it fits.
 func showSafetyNumber(w io.Writer, name identity.Username, number string) error {
-	columns := columnsOf(w)
+	columns := terminal.Columns(w)
 	if columns == 0 {
 		columns = 80
 	}
-	fmt.Fprintf(w, "%s\n\n", terminal.Wrap(fmt.Sprintf("The safety number of you and %s:", name), columns, 0))
-	perLine := max(1, min(4, (columns-2)/6))
-	groups := strings.Fields(number)
-	for len(groups) > 0 {
-		n := min(perLine, len(groups))
-		fmt.Fprintf(w, "  %s\n", strings.Join(groups[:n], " "))
-		groups = groups[n:]
-	}
+	fmt.Fprintf(w, "%s\n\n%s\n", terminal.Wrap(fmt.Sprintf("The safety number of you and %s:", name), columns, 0), safetyLines(number))
 	code, err := qr.Encode(strings.ReplaceAll(number, " ", ""), qr.L)
 	if err != nil {
 		return fmt.Errorf("drawing the QR code: %w", err)
@@ -112,6 +106,15 @@ func showSafetyNumber(w io.Writer, name identity.Username, number string) error 
 	}
 	_, err = fmt.Fprintf(w, "\n%s\n", drawQR(code))
 	return err
+}
+
+// safetyLines breaks a safety number into lines that fit into 20 columns.
+func safetyLines(number string) string {
+	var lines []string
+	for groups := range slices.Chunk(strings.Fields(number), 3) {
+		lines = append(lines, "  "+strings.Join(groups, " "))
+	}
+	return strings.Join(lines, "\n")
 }
 
 const qrMargin = 4 // light modules around a code (ISO/IEC 18004)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 
 	"golang.org/x/term"
 )
@@ -34,7 +35,7 @@ func (c *Console) Reads(in *os.File) bool { return c.in == in }
 // [MaxLine] bytes. The error is io.EOF where the input ended, [ErrLineTooLong],
 // or that of ctx.
 func (c *Console) Ask(ctx context.Context, question string) (string, error) {
-	fmt.Fprint(c.out, question)
+	c.show(question)
 	return c.wait(ctx, func() (string, error) { return readLine(c.reader) })
 }
 
@@ -50,7 +51,7 @@ func (c *Console) AskSecret(ctx context.Context, question string) ([]byte, error
 	if err != nil {
 		return nil, fmt.Errorf("reading the settings of the terminal: %w", err)
 	}
-	fmt.Fprint(c.out, question)
+	c.show(question)
 	answer, err := c.wait(ctx, func() (string, error) {
 		secret, err := term.ReadPassword(fd)
 		return string(secret), err
@@ -60,6 +61,32 @@ func (c *Console) AskSecret(ctx context.Context, question string) ([]byte, error
 		return nil, errors.Join(err, term.Restore(fd, before)) // the read goes on until the program ends
 	}
 	return []byte(answer), err
+}
+
+// show writes a question, broken at spaces where the terminal is narrow.
+func (c *Console) show(question string) {
+	text, space := strings.CutSuffix(question, " ")
+	if columns := Columns(c.out); columns > 0 {
+		text = Wrap(text, columns-1, 0)
+	}
+	if space {
+		text += " "
+	}
+	fmt.Fprint(c.out, text)
+}
+
+// Columns returns the width of the terminal that w writes to, and 0 where it is
+// none.
+func Columns(w io.Writer) int {
+	file, ok := w.(*os.File)
+	if !ok {
+		return 0
+	}
+	columns, _, err := term.GetSize(int(file.Fd()))
+	if err != nil {
+		return 0
+	}
+	return columns
 }
 
 // wait returns when ctx ends even if read does not: a read from a terminal

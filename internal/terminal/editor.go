@@ -62,7 +62,7 @@ func (e *editor) feed(b []byte) ([]Input, error) {
 			inputs = append(inputs, done)
 		}
 	}
-	return inputs, e.write(e.drawing())
+	return inputs, e.write(e.erasing() + e.drawing())
 }
 
 // print shows text above the line being typed. It wraps it at spaces and begins
@@ -78,8 +78,11 @@ func (e *editor) print(text string, indent int) error {
 func (e *editor) setPrompt(prompt string) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	if prompt == e.prompt {
+		return nil
+	}
 	e.prompt = prompt
-	return e.write(e.drawing())
+	return e.write(e.erasing() + e.drawing())
 }
 
 // clear takes the line off the screen, for good.
@@ -99,15 +102,14 @@ func (e *editor) room() int { return max(e.columns()-1, 4) }
 
 func (e *editor) erasing() string { return "\r" + strings.Repeat(" ", e.room()) + "\r" }
 
-// drawing draws the row, then its beginning again: that leaves the cursor where
-// it belongs.
+// drawing draws the row, which has to be empty, then its beginning again: that
+// leaves the cursor where it belongs.
 func (e *editor) drawing() string {
 	before, after := e.view()
-	s := e.erasing() + before
 	if after == "" {
-		return s
+		return before
 	}
-	return s + after + "\r" + before
+	return before + after + "\r" + before
 }
 
 // view returns what the row shows before and after the cursor.

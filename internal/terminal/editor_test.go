@@ -223,7 +223,7 @@ func TestAttackF1Editor(t *testing.T) {
 					t.Fatalf("%q reached the screen", s.bad)
 				}
 				rows := len(s.rows)
-				e.setPrompt(e.prompt)
+				e.feed(nil)
 				if len(s.rows) != rows {
 					t.Fatal("drawing the row made another row")
 				}

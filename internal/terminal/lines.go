@@ -62,11 +62,10 @@ func (l *Lines) takeTerminal(fd int, screen *os.File) error {
 		return errors.Join(err, term.Restore(fd, before))
 	})
 	l.editor = &editor{out: screen, columns: func() int {
-		columns, _, err := term.GetSize(int(screen.Fd()))
-		if err != nil || columns <= 0 {
-			return defaultColumns
+		if columns := Columns(screen); columns > 0 {
+			return columns
 		}
-		return columns
+		return defaultColumns
 	}}
 	if paste {
 		_, err = io.WriteString(screen, bracketedPasteOn)

@@ -1,0 +1,53 @@
+package bench
+
+import (
+	"fmt"
+
+	"google.golang.org/grpc"
+
+	"sealpost/api"
+)
+
+// Stream is the client's side of api.Delivery.Connect.
+type Stream = grpc.BidiStreamingClient[api.ClientFrame, api.ServerFrame]
+
+// Pipeline submits what next returns for 0 to count-1, with at most window
+// submits unanswered, and returns when all are accepted.
+func Pipeline(stream Stream, count, window int, next func(int) (*api.Submit, error)) error {
+	free := make(chan struct{}, window)
+	for range window {
+		free <- struct{}{}
+	}
+	failed := make(chan error, 1)
+	go func() { failed <- answers(stream, count, free) }()
+	for i := range count {
+		select {
+		case <-free:
+		case err := <-failed:
+			return err
+		}
+		submit, err := next(i)
+		if err != nil {
+			return err
+		}
+		if err := stream.Send(&api.ClientFrame{Frame: &api.ClientFrame_Submit{Submit: submit}}); err != nil {
+			return <-failed // Recv has the reason
+		}
+	}
+	return <-failed
+}
+
+// answers reads an Accepted for each submit.
+func answers(stream Stream, count int, free chan<- struct{}) error {
+	for range count {
+		frame, err := stream.Recv()
+		if err != nil {
+			return err
+		}
+		if frame.GetAccepted() == nil {
+			return fmt.Errorf("the relay refused a submit: %v", frame.GetRejected().GetReason())
+		}
+		free <- struct{}{}
+	}
+	return nil
+}

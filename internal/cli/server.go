@@ -1,0 +1,138 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/adrg/xdg"
+	"golang.org/x/term"
+
+	"sealpost/identity"
+	"sealpost/internal/terminal"
+	"sealpost/relay"
+	"sealpost/relay/sqlite"
+)
+
+// shutdownTime is how long a stopping server waits for its clients.
+const shutdownTime = 5 * time.Second
+
+// serverCommand is sealpost server.
+type serverCommand struct {
+	Listen           string `default:"127.0.0.1:7443" help:"Address and port to listen on."`
+	Data             string `type:"path" help:"Directory of the server's data (default: sealpost/server in the XDG data directory)."`
+	OpenRegistration bool   `help:"Let everybody register. Without it, only clients on this machine can, and only while the server listens on a loopback address."`
+}
+
+// Run serves until a signal ends it.
+func (c *serverCommand) Run(env *environment) error {
+	if c.Data == "" {
+		c.Data = filepath.Join(xdg.DataHome, "sealpost", "server")
+	}
+	store, err := sqlite.Open(c.Data)
+	if err != nil {
+		return c.explainOpen(err)
+	}
+	return errors.Join(c.serve(env, store), store.Close())
+}
+
+func (c *serverCommand) serve(env *environment, store relay.Store) error {
+	certificate, err := relay.LoadOrCreateCertificate(c.Data)
+	if err != nil {
+		return c.explainOpen(err)
+	}
+	listener, err := net.Listen("tcp", c.Listen)
+	if err != nil {
+		return c.explainListen(err)
+	}
+	server, err := relay.New(relay.Config{
+		Store: store, Certificate: certificate, Limits: relay.DefaultLimits(),
+		Logger: newLogger(env), OpenRegistration: c.OpenRegistration,
+	})
+	if err != nil {
+		return errors.Join(fmt.Errorf("starting the server: %w", err), listener.Close())
+	}
+	c.greet(env, listener.Addr(), server.ID())
+	return serveUntilDone(env, server, listener)
+}
+
+// serveUntilDone serves until env ends or serving fails. A second signal ends the
+// process at once: the first gave its handler up.
+func serveUntilDone(env *environment, server *relay.Server, listener net.Listener) error {
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(listener) }()
+	var err error
+	select {
+	case <-env.ctx.Done():
+		signal.Reset(os.Interrupt, syscall.SIGTERM)
+		fmt.Fprintln(env.stderr, "sealpost: stopping")
+	case err = <-served:
+		served <- nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), shutdownTime)
+	defer cancel()
+	if shutdown := server.Shutdown(ctx); shutdown != nil && !errors.Is(shutdown, context.DeadlineExceeded) {
+		err = errors.Join(err, shutdown)
+	}
+	return errors.Join(err, <-served)
+}
+
+// greet prints what a person needs to connect.
+func (c *serverCommand) greet(env *environment, address net.Addr, id identity.ServerID) {
+	fmt.Fprintf(env.stdout, "address      %s\nfingerprint  %s\n", address, id)
+	fmt.Fprintf(env.stdout, "connect      sealpost client   (server: %s; compare the fingerprint)\n", address)
+	if tcp, ok := address.(*net.TCPAddr); ok && !tcp.IP.IsLoopback() && !c.OpenRegistration {
+		fmt.Fprintln(env.stdout, "registration closed; start with --open-registration to let new accounts in")
+	}
+}
+
+// newLogger logs as text for a person and as JSON for a program.
+func newLogger(env *environment) *slog.Logger {
+	if f, ok := env.stderr.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		return slog.New(slog.NewTextHandler(env.stderr, nil))
+	}
+	return slog.New(slog.NewJSONHandler(terminal.JSONWriter(env.stderr), nil))
+}
+
+func (c *serverCommand) explainOpen(err error) error {
+	explained := &userError{status: exitFailure, err: fmt.Errorf("opening %s: %w", c.Data, err)}
+	switch {
+	case errors.Is(err, sqlite.ErrInUse):
+		explained.code, explained.hint = "DATA_IN_USE", "stop the other server, or choose another directory with --data"
+	case errors.Is(err, sqlite.ErrCorrupt):
+		explained.err = fmt.Errorf("opening %s: %w", c.Data, sqlite.ErrCorrupt)
+		explained.code, explained.hint = "DATA_CORRUPT", "restore relay.db from a backup; the damaged file is left as it is"
+	case errors.Is(err, sqlite.ErrNewerSchema):
+		explained.code, explained.hint = "DATA_NEWER", "install the newer version again"
+	case isUnwritable(err):
+		explained.code, explained.hint = "DATA_NOT_WRITABLE", "choose a directory that you may write to with --data"
+	}
+	return explained
+}
+
+func isUnwritable(err error) bool {
+	return errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS) ||
+		errors.Is(err, syscall.ENOTDIR) || errors.Is(err, fs.ErrExist)
+}
+
+func (c *serverCommand) explainListen(err error) error {
+	explained := &userError{status: exitFailure, err: fmt.Errorf("listening on %s: %w", c.Listen, err)}
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		explained.err = fmt.Errorf("listening on %s: the port is in use", c.Listen)
+		explained.code, explained.hint = "PORT_IN_USE", "stop what listens there, or choose another port with --listen"
+	case errors.Is(err, fs.ErrPermission):
+		explained.code, explained.hint = "PORT_NOT_ALLOWED", "ports below 1024 need rights; choose another with --listen"
+	default:
+		explained.code, explained.hint = "LISTEN", "--listen takes HOST:PORT, such as 127.0.0.1:7443 or :7443"
+	}
+	return explained
+}
