@@ -1,13 +1,18 @@
 # For contributors. Users need only Go: see README.md.
 TOOL = go tool -modfile=tools/go.mod
 
-.PHONY: build test lint generate bench fuzz
+.PHONY: build test interop lint generate bench fuzz
 
 build:
 	go build -trimpath -o bin/sealpost .
 
 test:
 	go test -race ./...
+
+# Needs Node; takes some minutes.
+interop:
+	cd interop/peer && npm ci
+	go test -count=1 -timeout 30m ./interop
 
 lint:
 	$(TOOL) golangci-lint run ./...

@@ -152,7 +152,7 @@ func listedDevices(u *unit, known *contact) ([]identity.DeviceRecord, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the devices of a contact: %w", err)
 	}
-	defer rows.Close() //nolint:errcheck // rows.Err says what went wrong
+	defer rows.Close()
 	var devices []identity.DeviceRecord
 	for rows.Next() {
 		var encoded []byte

@@ -38,7 +38,7 @@ func (c *Client) read(ctx context.Context, query string, args []any, scan func(f
 	if err != nil {
 		return c.storeFailure(ctx, err)
 	}
-	defer rows.Close() //nolint:errcheck // rows.Err says what went wrong
+	defer rows.Close()
 	for rows.Next() {
 		if err := scan(rows.Scan); err != nil {
 			return c.storeFailure(ctx, err)
@@ -171,7 +171,7 @@ func changeStates(u *unit, update string, known *contact, args ...any) error {
 	if err != nil {
 		return fmt.Errorf("changing the state of messages: %w", err)
 	}
-	defer rows.Close() //nolint:errcheck // rows.Err says what went wrong
+	defer rows.Close()
 	for rows.Next() {
 		e := StateChanged{With: known.Username}
 		var id []byte

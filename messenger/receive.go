@@ -306,7 +306,7 @@ func heldFor(u *unit, known *contact) ([][]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading what was held: %w", err)
 	}
-	defer rows.Close() //nolint:errcheck // rows.Err says what went wrong
+	defer rows.Close()
 	var held [][]byte
 	for rows.Next() {
 		var payload []byte
