@@ -197,7 +197,7 @@ func (p *person) secondDevice(relay *fakeRelay) party {
 	}
 	s := newParty(p.t, p.Self().Username)
 	certificate := identity.IssueCertificate(account, p.Self().Username, s.deviceKey.Public(), identity.NewDeviceID(), testTime)
-	record, err := identity.SignDeviceRecord(s.deviceKey, certificate, s.record.MessageKey, "")
+	record, err := identity.SignDeviceRecord(s.deviceKey, certificate, s.record.MessageKey, "age1pq1test")
 	if err != nil {
 		p.t.Fatal(err)
 	}

@@ -244,12 +244,12 @@ func TestFalseListingIsRefused(t *testing.T) {
 	spoilt := append([]byte(nil), genuine...)
 	spoilt[len(spoilt)-100] ^= 1
 	badKey := bytes.Repeat([]byte{0xff}, identity.MessageKeySize) // every coefficient over the modulus
-	weak, err := identity.SignDeviceRecord(ghost.deviceKey, ghost.certificate, badKey, "")
+	weak, err := identity.SignDeviceRecord(ghost.deviceKey, ghost.certificate, badKey, "age1pq1test")
 	if err != nil {
 		t.Fatal(err)
 	}
 	mine := identity.IssueCertificate(ghost.account, "bob", ghost.deviceKey.Public(), alice.Self().DeviceID, testTime)
-	borrowed, err := identity.SignDeviceRecord(ghost.deviceKey, mine, ghost.record.MessageKey, "")
+	borrowed, err := identity.SignDeviceRecord(ghost.deviceKey, mine, ghost.record.MessageKey, "age1pq1test")
 	if err != nil {
 		t.Fatal(err)
 	}
