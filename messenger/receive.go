@@ -81,12 +81,7 @@ func (c *Client) take(u *unit, payload []byte, o opened, l *listing) error {
 	if seen {
 		return nil
 	}
-	if l != nil {
-		if _, _, err := c.learnIn(u, *l, c.self.trust); err != nil {
-			return err
-		}
-	}
-	known, err := findContact(u, u, sender.Username)
+	known, err := c.judge(u, sender, l)
 	if err != nil {
 		return err
 	}
@@ -102,6 +97,20 @@ func (c *Client) take(u *unit, payload []byte, o opened, l *listing) error {
 		q.reason = errClaim
 	}
 	return putAside(u, q)
+}
+
+// judge applies the trust policy to what the directory says of a sender, and
+// returns the contact of this name, nil if there is none. A claim that the
+// directory contradicts makes nobody a contact.
+func (c *Client) judge(u *unit, sender identity.Certificate, l *listing) (*contact, error) {
+	known, err := findContact(u, u, sender.Username)
+	if err != nil || l == nil || (known == nil && l.accountKey != sender.AccountKey) {
+		return known, err
+	}
+	if _, _, err := c.learnIn(u, *l, c.self.trust); err != nil {
+		return nil, err
+	}
+	return findContact(u, u, sender.Username)
 }
 
 // deliver stores what a contact's own device said.

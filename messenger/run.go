@@ -111,8 +111,20 @@ type session struct {
 	*Client
 	stream  grpc.BidiStreamingClient[api.ClientFrame, api.ServerFrame]
 	frames  <-chan received
-	flying  map[identity.DeviceID][]byte // the submit id that waits for an answer
+	flying  map[identity.DeviceID]flight // what waits for an answer
+	load    int                          // bytes of payload in flying
 	skipped map[identity.Username]bool   // about whom the directory gave no usable answer
+}
+
+// maxFlying bounds the payloads that wait for an answer, in bytes; one passes
+// even if it is larger. So much fits into the windows of a stream, so that Send
+// never waits for the relay while the relay waits for what it sent to be read.
+const maxFlying = 64 << 10
+
+// flight is a submit that waits for its answer.
+type flight struct {
+	submitID []byte
+	size     int // bytes of payload
 }
 
 // session connects, and returns why the line ended. It calls heard when
@@ -139,7 +151,7 @@ func (c *Client) session(ctx context.Context, heard func()) error {
 	frames := make(chan received)
 	s := &session{
 		Client: c, stream: stream, frames: frames,
-		flying:  make(map[identity.DeviceID][]byte),
+		flying:  make(map[identity.DeviceID]flight),
 		skipped: make(map[identity.Username]bool),
 	}
 	ended := make(chan struct{})
@@ -227,7 +239,7 @@ func (s *session) flush(ctx context.Context) (next time.Time, err error) {
 		return time.Time{}, err
 	}
 	for _, w := range heads {
-		if s.flying[w.device] != nil || s.skipped[w.contact] {
+		if _, flies := s.flying[w.device]; flies || s.skipped[w.contact] {
 			continue
 		}
 		if w.due.After(s.clock()) {
@@ -243,12 +255,16 @@ func (s *session) flush(ctx context.Context) (next time.Time, err error) {
 		if !ready {
 			continue
 		}
+		if s.load > 0 && s.load+len(w.payload) > maxFlying {
+			return next, nil // the answers make room
+		}
 		if err := s.stream.Send(&api.ClientFrame{Frame: &api.ClientFrame_Submit{Submit: &api.Submit{
 			Id: w.submitID, Recipients: [][]byte{w.device[:]}, Kind: api.Kind_KIND_APPLICATION, Payload: w.payload,
 		}}}); err != nil {
 			return time.Time{}, s.sendFailed(ctx)
 		}
-		s.flying[w.device] = w.submitID
+		s.flying[w.device] = flight{w.submitID, len(w.payload)}
+		s.load += len(w.payload)
 	}
 	return next, nil
 }
@@ -331,9 +347,10 @@ func (s *session) handle(ctx context.Context, frame *api.ServerFrame) error {
 
 // landed tells whether an answer is to something that waits for one.
 func (s *session) landed(submitID []byte) bool {
-	for device, id := range s.flying {
-		if bytes.Equal(id, submitID) {
+	for device, f := range s.flying {
+		if bytes.Equal(f.submitID, submitID) {
 			delete(s.flying, device)
+			s.load -= f.size
 			return true
 		}
 	}

@@ -145,3 +145,19 @@ func TestEveryMethodIsAuthenticated(t *testing.T) {
 	_, err = stream.Recv()
 	wantReason(t, err, api.Reason_REASON_UNAUTHENTICATED)
 }
+
+// A few devices must not be able to shut out all others for as long as requests
+// are remembered.
+func TestFullMemoryOfNoncesLeavesRoomForOthers(t *testing.T) {
+	r := startRelay(t, t.TempDir(), func(c *relay.Config) { c.Limits.Nonces = 100 })
+	alice, bob := r.registered("alice"), r.registered("bob")
+	var err error
+	for n := 0; err == nil && n < 200; n++ {
+		_, err = alice.lookup("bob")
+	}
+	wantReason(t, err, api.Reason_REASON_UNAUTHENTICATED)
+	if _, err := bob.lookup("bob"); err != nil {
+		t.Fatalf("one device filled the memory of another: %v", err)
+	}
+	wantReason(t, r.unregistered("carol").register(), api.Reason_REASON_UNAUTHENTICATED) // anybody can make keys without end
+}

@@ -25,7 +25,8 @@ type Limits struct {
 	ClockSkew time.Duration
 	// Nonces is how many requests are remembered against replay within twice the
 	// clock skew, and NoncesPerDevice how many of one device; over them requests
-	// are refused until older ones are forgotten.
+	// are refused until older ones are forgotten. The first few of each registered
+	// device do not depend on Nonces.
 	Nonces, NoncesPerDevice int
 
 	// LineBytes bounds what one connection has in memory in each direction:

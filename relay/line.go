@@ -69,7 +69,7 @@ func newLine(s *Server, device identity.DeviceID, stream api.Delivery_ConnectSer
 
 // serve returns with what the call ends with.
 func (l *line) serve() error {
-	go l.receive()
+	l.server.tasks.Go(l.receive)
 	l.mu.Lock()
 	l.pumpIfNeeded()
 	l.mu.Unlock()
@@ -255,7 +255,7 @@ func (l *line) lookAgain() {
 func (l *line) pumpIfNeeded() {
 	if !l.pumping && !l.closed {
 		l.pumping = true
-		go l.pump()
+		l.server.tasks.Go(l.pump)
 	}
 }
 

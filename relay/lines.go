@@ -13,12 +13,16 @@ type lines struct {
 	draining bool
 }
 
-// add makes a line the line of its device and ends the one that was.
+// add makes a line the line of its device and ends the one that was. A call that
+// is over already, as after a slow authentication, takes nobody's place.
 func (ls *lines) add(l *line) error {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
 	if ls.draining {
 		return errShutdown
+	}
+	if err := l.ctx.Err(); err != nil {
+		return err
 	}
 	if old := ls.lines[l.device]; old != nil {
 		old.end(errReplaced)

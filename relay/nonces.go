@@ -4,6 +4,7 @@ import (
 	"sync"
 	"time"
 
+	"sealpost/api"
 	"sealpost/identity"
 )
 
@@ -40,6 +41,11 @@ func newGeneration() generation {
 	return generation{make(map[nonceKey]struct{}), make(map[identity.DeviceID]int)}
 }
 
+// reservedNonces is how many requests a registered device may always make: what
+// the others do does not shut it out. Keys of a registration are not yet known,
+// and anybody has any number of them.
+const reservedNonces = 64
+
 // use notes a request, or refuses it as replayed or as one too many. Only
 // requests with a valid signature may come here: others must not take up room.
 func (n *nonces) use(at time.Time, r identity.Request) error {
@@ -50,7 +56,12 @@ func (n *nonces) use(at time.Time, r identity.Request) error {
 	if n.now.has(key) || n.past.has(key) {
 		return errReplayed
 	}
-	if len(n.now.seen)+len(n.past.seen) >= n.max || n.now.count[r.Device]+n.past.count[r.Device] >= n.perDevice {
+	reserved := reservedNonces
+	if r.Method == api.Directory_Register_FullMethodName {
+		reserved = 0
+	}
+	full, count := len(n.now.seen)+len(n.past.seen) >= n.max, n.now.count[r.Device]+n.past.count[r.Device]
+	if count >= n.perDevice || (full && count >= reserved) {
 		return errTooManyRequests
 	}
 	n.now.seen[key] = struct{}{}

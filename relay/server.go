@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -53,6 +54,8 @@ type Server struct {
 	nonces *nonces
 	writer *writer
 	lines  lines
+	// tasks are the goroutines of lines, which may outlive their handlers.
+	tasks sync.WaitGroup
 	// loopbackOnly is true as long as every listener has a loopback address.
 	loopbackOnly atomic.Bool
 
@@ -173,6 +176,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		<-stopped
 	}
 	s.writer.close()
+	s.tasks.Wait() // no line is left to begin another
 	s.stopSweeping()
 	<-s.swept
 	return err

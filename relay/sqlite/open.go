@@ -53,11 +53,30 @@ func open(dir string) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := makePrivate(path); err != nil {
+		return nil, err
+	}
 	s := newStore(dsn(path))
 	if err := s.openConnections(); err != nil {
 		return nil, errors.Join(err, s.closeConnections())
 	}
 	return s, nil
+}
+
+// makePrivate makes the files of the database, if need be, so that nobody else
+// may read who writes to whom: left to SQLite, that depends on the umask. The log
+// takes its mode after the database, see dsn.
+func makePrivate(path string) error {
+	for _, name := range []string{path, path + "-shm"} {
+		f, err := os.OpenFile(name, os.O_CREATE|os.O_RDWR, 0o600)
+		if err == nil {
+			err = errors.Join(f.Chmod(0o600), f.Close())
+		}
+		if err != nil {
+			return fmt.Errorf("making the database private: %w", err)
+		}
+	}
+	return nil
 }
 
 func (s *Store) openConnections() (err error) {
@@ -85,7 +104,7 @@ func (s *Store) openConnections() (err error) {
 // hence FULL. The log is copied back by the checkpointer, not by whoever commits,
 // and cut to 64 MiB after a burst.
 func dsn(path string) string {
-	query := url.Values{"_pragma": {
+	query := url.Values{"modeof": {path}, "_pragma": {
 		"busy_timeout(10000)",
 		"journal_mode(WAL)",
 		"synchronous(FULL)",

@@ -77,7 +77,7 @@ func (s *suite) registration(account identity.AccountPrivateKey, name string) re
 	s.t.Helper()
 	key := identity.GenerateDeviceKey()
 	certificate := identity.IssueCertificate(account, identity.Username(name), key.Public(), identity.NewDeviceID(), s.now)
-	record, err := identity.SignDeviceRecord(key, certificate, make([]byte, identity.MessageKeySize), "age1pq1test")
+	record, err := identity.SignDeviceRecord(key, certificate, make([]byte, identity.MessageKeySize), "age1test")
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -140,7 +140,7 @@ func (s *suite) read(device identity.DeviceID) []relay.Envelope {
 }
 
 // holds wants a mailbox to hold just these payloads, in rising sequence.
-func (s *suite) holds(device identity.DeviceID, payloads ...string) {
+func (s *suite) holds(device identity.DeviceID, payloads ...string) []relay.Envelope {
 	s.t.Helper()
 	envelopes := s.read(device)
 	got := make([]string, len(envelopes))
@@ -155,6 +155,7 @@ func (s *suite) holds(device identity.DeviceID, payloads ...string) {
 	if fmt.Sprint(got) != fmt.Sprint(payloads) {
 		s.t.Fatalf("the mailbox holds %q, want %q", got, payloads)
 	}
+	return envelopes
 }
 
 func wantErr(t *testing.T, got, want error) {
@@ -267,7 +268,7 @@ func testSubmitAgainLater(_ *testing.T, s *suite) {
 	alice, bob := s.device("alice"), s.device("bob")
 	first := submission(alice, "one", bob)
 	s.accepted(first)
-	for range 20 {
+	for range 40 {
 		many := make([]*relay.Submission, 1000)
 		for i := range many {
 			many[i] = submission(alice, "x", bob)
