@@ -2,13 +2,17 @@ package mls
 
 import (
 	"bytes"
-	"crypto"
 	"fmt"
 	"testing"
 )
 
-// acceptAll believes everybody.
-var acceptAll = AuthenticationFunc(func(CredentialCheck) error { return nil })
+// believer is an AuthenticationService that believes everybody.
+type believer struct{}
+
+func (believer) ValidateCredential(CredentialCheck) error { return nil }
+func (believer) ValidateSuccessor(CredentialCheck) error  { return nil }
+
+var acceptAll AuthenticationService = believer{}
 
 // classic is a fast suite, for tests to which the suite does not matter.
 const classic = MLS_128_DHKEMX25519_AES128GCM_SHA256_Ed25519
@@ -188,12 +192,4 @@ func mustOpen(t testing.TB, g *Group, message []byte) *ApplicationMessage {
 		t.Fatalf("message is a %T", p)
 	}
 	return m
-}
-
-func signersOf(people ...*person) []crypto.Signer {
-	var signers []crypto.Signer
-	for _, p := range people {
-		signers = append(signers, p.id.Signer)
-	}
-	return signers
 }

@@ -66,20 +66,23 @@ func (g *Group) stageOwn() *StagedCommit {
 		Committer: memberSender(g.private.leaf), Proposals: p.Proposals, ReInit: p.next.reInit,
 		own: true, base: g.epoch, next: p.next,
 	}
-	old := g.epoch.tree
-	after := p.next.epoch.tree
-	after.diff(old, func(x nodeIndex, n *treeNode) {
-		switch i := x.firstLeaf(); {
-		case x.level() > 0 || n.leaf == nil:
-		case old.leaf(i) == nil:
-			s.Added = append(s.Added, newMember(i, n.leaf))
-		default:
-			s.Updated = append(s.Updated, newMember(i, n.leaf))
+	old, after := g.epoch.tree, p.next.epoch.tree
+	added := make(map[string]bool)
+	for _, c := range p.Proposals {
+		switch q := c.Proposal.(type) {
+		case *Add:
+			added[string(q.KeyPackage.LeafNode.EncryptionKey)] = true
+		case *Remove:
+			s.Removed = append(s.Removed, newMember(q.Removed, old.leaf(q.Removed)))
 		}
-	})
-	old.diff(after, func(x nodeIndex, n *treeNode) {
-		if i := x.firstLeaf(); x.level() == 0 && n.leaf != nil && after.leaf(i) == nil {
-			s.Removed = append(s.Removed, newMember(i, n.leaf))
+	}
+	after.diff(old, func(x nodeIndex, n *treeNode) {
+		switch {
+		case n.leaf == nil:
+		case added[string(n.leaf.EncryptionKey)]:
+			s.Added = append(s.Added, newMember(x.firstLeaf(), n.leaf))
+		default:
+			s.Updated = append(s.Updated, newMember(x.firstLeaf(), n.leaf))
 		}
 	})
 	return s
