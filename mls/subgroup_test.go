@@ -74,6 +74,19 @@ func TestBranch(t *testing.T) {
 	if err == nil {
 		t.Error("joined a branch of another suite")
 	}
+	// So is one that names two groups that it derives from.
+	two, err := alice.client.CreateGroup(classic, alice.id, GroupOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	twice, err := two.stageOwnCommit(CommitOptions{Proposals: []Proposal{
+		resumptionPSK(alice.group, ResumptionPSKUsageBranch, 1, 0), resumptionPSK(alice.group, ResumptionPSKUsageBranch, 1, 0), &Add{bob.keyPackage()},
+	}}, ResumptionPSKUsageBranch, alice.group.pskValues)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, _, err = bob.client.Join(twice.Welcome, bob.kps, bob.id.Signer, JoinOptions{Parent: bob.group})
+	wantError(t, err, "two PSKs for a reinitialisation or branch")
 	// And one that has gone on before the Welcome.
 	branch, _, err = alice.group.Branch(alice.id, []*KeyPackage{bob.keyPackage()}, GroupOptions{})
 	if err != nil {
