@@ -59,27 +59,33 @@ func (g *Group) Process(message []byte) (Processed, error) {
 	return nil, fmt.Errorf("%w: wire format %d as a message to a group", ErrUnsupported, m.WireFormat)
 }
 
-// stageOwn presents our pending commit as a staged one.
+// stageOwn presents our pending commit as a staged one, as the others see it.
 func (g *Group) stageOwn() *StagedCommit {
 	p := g.pending
 	s := &StagedCommit{
 		Committer: memberSender(g.private.leaf), Proposals: p.Proposals, ReInit: p.next.reInit,
 		own: true, base: g.epoch, next: p.next,
 	}
+	if m, err := ParseMessage(p.Commit); err == nil && m.PublicMessage != nil {
+		s.AuthenticatedData = m.PublicMessage.AuthenticatedData()
+	} else if err == nil && m.PrivateMessage != nil {
+		s.AuthenticatedData = m.PrivateMessage.AuthenticatedData()
+	}
 	old := g.epoch.tree
-	after := p.next.epoch.tree
-	after.diff(old, func(x nodeIndex, n *treeNode) {
+	removed := make(map[LeafIndex]bool)
+	for _, p := range p.Proposals {
+		if q, ok := p.Proposal.(*Remove); ok {
+			removed[q.Removed] = true
+			s.Removed = append(s.Removed, newMember(q.Removed, old.leaf(q.Removed)))
+		}
+	}
+	p.next.epoch.tree.diff(old, func(x nodeIndex, n *treeNode) {
 		switch i := x.firstLeaf(); {
 		case x.level() > 0 || n.leaf == nil:
-		case old.leaf(i) == nil:
+		case old.leaf(i) == nil || removed[i]:
 			s.Added = append(s.Added, newMember(i, n.leaf))
 		default:
 			s.Updated = append(s.Updated, newMember(i, n.leaf))
-		}
-	})
-	old.diff(after, func(x nodeIndex, n *treeNode) {
-		if i := x.firstLeaf(); x.level() == 0 && n.leaf != nil && after.leaf(i) == nil {
-			s.Removed = append(s.Removed, newMember(i, n.leaf))
 		}
 	})
 	return s
