@@ -497,7 +497,7 @@ func (g *Group) confirm(t *transition, a *authenticatedContent, commitSecret []b
 		next.wipe()
 		return nil, invalid("6.1", "confirmation tag does not match")
 	}
-	if next.signer, err = g.signerFor(next.epoch.tree.leaf(next.private.leaf).SignatureKey, t.ownSignatureID); err != nil {
+	if next.signer, err = g.signerFor(next.epoch.tree.leaf(next.private.leaf).SignatureKey); err != nil {
 		return nil, err
 	}
 	return next, nil

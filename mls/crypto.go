@@ -196,11 +196,11 @@ func (s *suite) open(key, nonce, ciphertext, aad []byte) ([]byte, error) {
 	return plaintext, nil
 }
 
-// seal encrypts with the suite's AEAD and appends to dst.
-func (s *suite) seal(dst, key, nonce, plaintext, aad []byte) []byte {
+// seal encrypts with the suite's AEAD.
+func (s *suite) seal(key, nonce, plaintext, aad []byte) []byte {
 	aead, err := s.newAEAD(key)
 	if err != nil {
 		panic("mls: AEAD key of a wrong length")
 	}
-	return aead.Seal(dst, nonce, plaintext, aad)
+	return aead.Seal(nil, nonce, plaintext, aad)
 }

@@ -137,13 +137,13 @@ func (p *person) encryptContent(a *authenticatedContent, padding []byte, guard [
 	}
 	plaintext := a.auth.appendTo(a.content.content.appendTo(nil), a.content.contentType)
 	plaintext = append(plaintext, padding...)
-	m.ciphertext = g.suite.seal(nil, use.key, guardNonce(use.nonce, guard), plaintext, m.appendContentAAD(nil))
+	m.ciphertext = g.suite.seal(use.key, guardNonce(use.nonce, guard), plaintext, m.appendContentAAD(nil))
 	return p.sealSenderData(m, senderData{leafIndex: use.sender, generation: use.generation, reuseGuard: guard})
 }
 
 func (p *person) sealSenderData(m *PrivateMessage, data senderData) []byte {
 	g := p.group
 	key, nonce := g.suite.senderDataKey(g.epoch.secrets.senderDataSecret, m.ciphertext)
-	m.encryptedSenderData = g.suite.seal(nil, key, nonce, data.appendTo(nil), m.appendSenderDataAAD(nil))
+	m.encryptedSenderData = g.suite.seal(key, nonce, data.appendTo(nil), m.appendSenderDataAAD(nil))
 	return m.appendTo(appendMessageHeader(nil, WireFormatPrivateMessage))
 }

@@ -221,7 +221,7 @@ func (g *Group) Export(label string, context []byte, length int) ([]byte, error)
 
 // RatchetTree returns the group's ratchet tree in the form of the ratchet_tree
 // extension, for those who get it by other means than the Welcome.
-func (g *Group) RatchetTree() []byte { return g.epoch.tree.appendTo(nil) }
+func (g *Group) RatchetTree() []byte { return g.epoch.tree.marshal() }
 
 func (g *Group) checkActive() error {
 	if g.status != groupActive {
@@ -363,7 +363,7 @@ func (g *Group) epochAt(n uint64) *epochState {
 }
 
 // signerFor returns our signer for the signature key of our leaf.
-func (g *Group) signerFor(key, updated []byte) (crypto.Signer, error) {
+func (g *Group) signerFor(key []byte) (crypto.Signer, error) {
 	for _, signer := range append([]crypto.Signer{g.signer}, g.signers...) {
 		public, err := g.suite.scheme.encode(signer.Public())
 		if err == nil && bytes.Equal(public, key) {
@@ -507,7 +507,7 @@ func (g *Group) ProposeUpdate(opts UpdateOptions) ([]byte, error) {
 	if err := leaf.sign(g.suite, id.Signer, g.epoch.context.GroupID, g.private.leaf); err != nil {
 		return nil, err
 	}
-	b, err := g.propose(&storedProposal{proposal: &Update{leaf}, leafKey: key, identity: leaf.SignatureKey}, opts.AuthenticatedData)
+	b, err := g.propose(&storedProposal{proposal: &Update{leaf}, leafKey: key}, opts.AuthenticatedData)
 	if err == nil && opts.Identity != nil {
 		g.signers = append(g.signers, id.Signer)
 	}

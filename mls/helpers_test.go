@@ -2,7 +2,6 @@ package mls
 
 import (
 	"bytes"
-	"crypto"
 	"fmt"
 	"testing"
 )
@@ -188,12 +187,4 @@ func mustOpen(t testing.TB, g *Group, message []byte) *ApplicationMessage {
 		t.Fatalf("message is a %T", p)
 	}
 	return m
-}
-
-func signersOf(people ...*person) []crypto.Signer {
-	var signers []crypto.Signer
-	for _, p := range people {
-		signers = append(signers, p.id.Signer)
-	}
-	return signers
 }

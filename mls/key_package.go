@@ -147,7 +147,7 @@ type PrivateKeyPackage struct {
 func (p *PrivateKeyPackage) String() string { return "mls.PrivateKeyPackage(redacted)" }
 
 // Format hides the private keys from every verb.
-func (p *PrivateKeyPackage) Format(f fmt.State, _ rune) { io.WriteString(f, p.String()) }
+func (p *PrivateKeyPackage) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, p.String()) }
 
 const privateKeyPackageVersion = 1
 

@@ -277,19 +277,19 @@ func (w *vectorWriter) transcriptHashes() transcriptHashVector {
 func (w *vectorWriter) treeOperations() treeOperationsVector {
 	tree := w.room.members[0].group.epoch.tree
 	v := treeOperationsVector{
-		CipherSuite: w.cs, TreeBefore: tree.appendTo(nil), TreeHashBefore: tree.treeHash(),
+		CipherSuite: w.cs, TreeBefore: tree.marshal(), TreeHashBefore: tree.treeHash(),
 		Proposal: appendProposal(nil, &Remove{2}),
 	}
 	after, err := v.apply(tree)
 	w.must(err)
-	v.TreeAfter, v.TreeHashAfter = after.appendTo(nil), after.treeHash()
+	v.TreeAfter, v.TreeHashAfter = after.marshal(), after.treeHash()
 	return v
 }
 
 func (w *vectorWriter) treeValidation() treeValidationVector {
 	g := w.room.members[0].group
 	tree := g.epoch.tree
-	v := treeValidationVector{CipherSuite: w.cs, Tree: tree.appendTo(nil), GroupID: g.ID()}
+	v := treeValidationVector{CipherSuite: w.cs, Tree: tree.marshal(), GroupID: g.ID()}
 	for x := range nodeIndex(2*tree.leafCount() - 1) {
 		v.TreeHashes = append(v.TreeHashes, tree.nodeHash(tree.node(x), x))
 		v.Resolutions = append(v.Resolutions, resolutionIndices(tree, x))
@@ -312,7 +312,7 @@ func (w *vectorWriter) treeKEM() treeKEMVector {
 			Index: p.group.private.leaf, EncryptionPriv: p.group.private.keys[p.group.private.leaf.node()].secret, SignaturePriv: w.signaturePriv(p),
 		})
 	}
-	v.RatchetTree = tree.appendTo(nil)
+	v.RatchetTree = tree.marshal()
 	for _, p := range w.room.members[:1] {
 		i := p.group.private.leaf
 		leaf := *tree.leaf(i)

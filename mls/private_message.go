@@ -106,11 +106,11 @@ func (a *authenticatedContent) protectPrivate(s *suite, senderDataSecret []byte,
 	plaintext = a.auth.appendTo(plaintext, a.content.contentType)
 	plaintext = append(plaintext, make([]byte, max(0, padding(len(plaintext))))...)
 	aad := m.appendContentAAD(make([]byte, 0, 64+len(m.groupID)+len(m.authenticatedData)))
-	m.ciphertext = s.seal(nil, use.key, guardNonce(use.nonce, guard), plaintext, aad)
+	m.ciphertext = s.seal(use.key, guardNonce(use.nonce, guard), plaintext, aad)
 
 	key, nonce := s.senderDataKey(senderDataSecret, m.ciphertext)
 	data := senderData{leafIndex: use.sender, generation: use.generation, reuseGuard: guard}
-	m.encryptedSenderData = s.seal(nil, key, nonce, data.appendTo(nil), m.appendSenderDataAAD(nil))
+	m.encryptedSenderData = s.seal(key, nonce, data.appendTo(nil), m.appendSenderDataAAD(nil))
 	out := make([]byte, 0, 96+len(aad)+len(m.ciphertext))
 	return m.appendTo(appendMessageHeader(out, WireFormatPrivateMessage))
 }

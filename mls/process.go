@@ -71,21 +71,23 @@ func (g *Group) stageOwn() *StagedCommit {
 	} else if err == nil && m.PrivateMessage != nil {
 		s.AuthenticatedData = m.PrivateMessage.AuthenticatedData()
 	}
-	old := g.epoch.tree
-	removed := make(map[LeafIndex]bool)
-	for _, p := range p.Proposals {
-		if q, ok := p.Proposal.(*Remove); ok {
-			removed[q.Removed] = true
+	old, after := g.epoch.tree, p.next.epoch.tree
+	added := make(map[string]bool)
+	for _, c := range p.Proposals {
+		switch q := c.Proposal.(type) {
+		case *Add:
+			added[string(q.KeyPackage.LeafNode.EncryptionKey)] = true
+		case *Remove:
 			s.Removed = append(s.Removed, newMember(q.Removed, old.leaf(q.Removed)))
 		}
 	}
-	p.next.epoch.tree.diff(old, func(x nodeIndex, n *treeNode) {
-		switch i := x.firstLeaf(); {
-		case x.level() > 0 || n.leaf == nil:
-		case old.leaf(i) == nil || removed[i]:
-			s.Added = append(s.Added, newMember(i, n.leaf))
+	after.diff(old, func(x nodeIndex, n *treeNode) {
+		switch {
+		case n.leaf == nil:
+		case added[string(n.leaf.EncryptionKey)]:
+			s.Added = append(s.Added, newMember(x.firstLeaf(), n.leaf))
 		default:
-			s.Updated = append(s.Updated, newMember(i, n.leaf))
+			s.Updated = append(s.Updated, newMember(x.firstLeaf(), n.leaf))
 		}
 	})
 	return s

@@ -20,7 +20,6 @@ type storedProposal struct {
 	proposal Proposal
 	sender   Sender
 	leafKey  *keyPair // of our own Update
-	identity []byte   // signature key of our own Update
 }
 
 // checkProposal applies the rules for a single proposal (RFC 9420, Section 12.1),

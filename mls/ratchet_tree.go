@@ -328,10 +328,10 @@ const (
 	nodeTypeParent = 2
 )
 
-// appendTo appends the tree as in the ratchet_tree extension, blank nodes at its
+// marshal encodes the tree as in the ratchet_tree extension, blank nodes at its
 // end left out (RFC 9420, Section 12.4.3.3).
-func (t *ratchetTree) appendTo(b []byte) []byte {
-	return appendSized(b, func(b []byte) []byte {
+func (t *ratchetTree) marshal() []byte {
+	return appendSized(nil, func(b []byte) []byte {
 		end := len(b)
 		var walk func(n *treeNode)
 		walk = func(n *treeNode) {

@@ -397,7 +397,7 @@ func (g *Group) appendProposals(b []byte) []byte {
 		if p.leafKey == nil {
 			return append(b, 0)
 		}
-		return appendVector(appendVector(append(b, 1), p.leafKey.secret), p.identity)
+		return appendVector(append(b, 1), p.leafKey.secret)
 	})
 }
 

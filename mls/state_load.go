@@ -364,7 +364,6 @@ func (l *loader) loadProposals() error {
 		p := &storedProposal{ref: r.vector(), proposal: readProposal(r), sender: readSender(r)}
 		if r.optional() {
 			secret := r.vector()
-			p.identity = r.vector()
 			if r.err != nil {
 				return p
 			}

@@ -39,7 +39,7 @@ func (g *Group) Reinitialize(id Identity, keyPackages []*KeyPackage, leaf LeafOp
 	if g.reInit.Version != ProtocolVersionMLS10 {
 		return nil, nil, fmt.Errorf("%w: protocol version %d", ErrUnsupported, g.reInit.Version)
 	}
-	if err := g.checkSameMembers(id, keyPackages); err != nil {
+	if err := g.checkSameMembers(keyPackages); err != nil {
 		return nil, nil, err
 	}
 	opts := GroupOptions{GroupID: g.reInit.GroupID, Extensions: g.reInit.Extensions, Leaf: leaf}
@@ -47,7 +47,7 @@ func (g *Group) Reinitialize(id Identity, keyPackages []*KeyPackage, leaf LeafOp
 }
 
 // checkSameMembers checks that the key packages and we ourselves are the members.
-func (g *Group) checkSameMembers(id Identity, keyPackages []*KeyPackage) error {
+func (g *Group) checkSameMembers(keyPackages []*KeyPackage) error {
 	if len(keyPackages) != g.Size()-1 {
 		return invalid("11.2", "%d key packages for %d other members", len(keyPackages), g.Size()-1)
 	}

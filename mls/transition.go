@@ -28,19 +28,18 @@ type transition struct {
 	signer     crypto.Signer
 
 	// What the proposals ask for.
-	proposals      []CommittedProposal
-	added          []addedMember
-	addedLeaves    map[LeafIndex]bool
-	updated        []LeafIndex
-	removed        []LeafIndex
-	psks           []PreSharedKeyID
-	externalInit   *ExternalInit
-	reInit         *ReInit
-	needsPath      bool
-	removedSelf    bool
-	newExtensions  bool
-	creationUsage  ResumptionPSKUsage // allowed in the first commit of a group
-	ownSignatureID []byte             // signature key of our committed Update
+	proposals     []CommittedProposal
+	added         []addedMember
+	addedLeaves   map[LeafIndex]bool
+	updated       []LeafIndex
+	removed       []LeafIndex
+	psks          []PreSharedKeyID
+	externalInit  *ExternalInit
+	reInit        *ReInit
+	needsPath     bool
+	removedSelf   bool
+	newExtensions bool
+	creationUsage ResumptionPSKUsage // allowed in the first commit of a group
 }
 
 type addedMember struct {
@@ -114,7 +113,6 @@ func (t *transition) applyUpdate(p CommittedProposal, update *Update) error {
 			return fmt.Errorf("%w: our own Update", ErrUnknownProposal)
 		}
 		t.private.keys[i.node()] = p.stored.leafKey
-		t.ownSignatureID = p.stored.identity
 	}
 	t.index.removeLeaf(old)
 	t.index.removePath(t.tree, i)

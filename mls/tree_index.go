@@ -41,7 +41,7 @@ func newTreeIndex(t *ratchetTree) *treeIndex {
 		x.inUse[l.Credential.CredentialType]++
 		return true
 	})
-	t.parents(func(_ nodeIndex, n *treeNode) error {
+	_ = t.parents(func(_ nodeIndex, n *treeNode) error { // which returns none
 		count(encryptionIndex(n.parent.EncryptionKey))
 		return nil
 	})

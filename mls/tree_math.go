@@ -10,9 +10,9 @@ import "math/bits"
 // tree (RFC 9420, Section 4.1). It stays the same as long as the member stays.
 type LeafIndex uint32
 
-// maxHeight bounds the ratchet tree to 2^24 leaves, so that node indices never
-// overflow and a hostile leaf index cannot make us grow a huge tree.
-const maxHeight = 24
+// maxHeight bounds the ratchet tree to 2^20 leaves, a million members, so that node
+// indices never overflow, and corrupt state cannot make us build a huge tree.
+const maxHeight = 20
 
 // A nodeIndex is a position in the array of all nodes.
 type nodeIndex uint32

@@ -54,7 +54,7 @@ func (c *Client) newGroupInfo(n *nextState, withTree, withExternalPub bool, exte
 	}
 	list := append([]Extension(nil), extensions...)
 	if withTree {
-		list = append(list, Extension{ExtensionTypeRatchetTree, n.epoch.tree.appendTo(nil)})
+		list = append(list, Extension{ExtensionTypeRatchetTree, n.epoch.tree.marshal()})
 	}
 	if withExternalPub {
 		key, err := s.deriveKeyPair(n.epoch.secrets.externalSecret)
@@ -211,7 +211,7 @@ func (s *suite) welcomeKey(welcomeSecret []byte) (key, nonce []byte) {
 
 func (s *suite) sealGroupInfo(welcomeSecret, groupInfo []byte) []byte {
 	key, nonce := s.welcomeKey(welcomeSecret)
-	return s.seal(nil, key, nonce, groupInfo, nil)
+	return s.seal(key, nonce, groupInfo, nil)
 }
 
 func (s *suite) openGroupInfo(welcomeSecret, ciphertext []byte) (*GroupInfo, error) {

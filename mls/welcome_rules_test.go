@@ -40,7 +40,7 @@ func (f forgeWelcome) make(by, newcomer *person) []byte {
 	joiner, path := make([]byte, g.suite.nh), []byte(nil)
 	welcomeSecret := g.suite.welcomeSecret(g.suite.memberSecret(joiner, make([]byte, g.suite.nh)))
 	info := &GroupInfo{GroupContext: epoch.context, Signer: g.private.leaf}
-	raw := epoch.tree.appendTo(nil)
+	raw := epoch.tree.marshal()
 	if f.raw != nil {
 		raw = f.raw(raw)
 	}
