@@ -231,7 +231,7 @@ func (l *loader) node(number uint64, level int) (*treeNode, error) {
 	n := &treeNode{}
 	switch kind := r.uint8(); {
 	case kind == nodeRecordBlank:
-		n = blankNode(level)
+		n = blankSubtree()
 	case kind == nodeRecordLeaf && level == 0:
 		n.leaf, n.members = readLeafNode(r), 1
 	case kind == nodeRecordParent && level > 0:

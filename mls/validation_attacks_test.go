@@ -372,3 +372,90 @@ func TestRemovedMemberForgets(t *testing.T) {
 		}
 	}
 }
+
+// TestTreeOfBlanks has a tree that is blank but for its first and last leaf take
+// little more memory than its encoding.
+func TestTreeOfBlanks(t *testing.T) {
+	s := must(classic.suite())
+	leaf := &treeNode{leaf: newRoom(t, classic, Config{}, 1).members[0].group.ownLeaf()}
+	nodes := make([]*treeNode, 1<<17-1)
+	nodes[0], nodes[len(nodes)-1] = leaf, leaf
+	b := rawTree(nodes)
+	tree := must(parseRatchetTree(s, b))
+	count := 0
+	var walk func(*treeNode)
+	walk = func(n *treeNode) {
+		if n != nil {
+			count++
+			walk(n.left)
+			walk(n.right)
+		}
+	}
+	walk(tree.root)
+	if count > 100 {
+		t.Errorf("%d nodes in memory", count)
+	}
+	if !bytes.Equal(tree.marshal(), b) {
+		t.Error("tree is encoded differently")
+	}
+	// The hash is that of the tree with each node in its place.
+	var full func(x nodeIndex) []byte
+	full = func(x nodeIndex) []byte {
+		if x.level() > 0 {
+			return s.parentNodeHash(nil, full(x.left()), full(x.right()))
+		}
+		return s.leafHash(x.firstLeaf(), tree.leaf(x.firstLeaf()))
+	}
+	if !bytes.Equal(tree.treeHash(), full(rootOf(tree.height))) {
+		t.Error("tree hash differs")
+	}
+}
+
+// TestRemovalsLeaveNoRecords saves after each of many removals and additions, and
+// compares the store with what a whole save holds.
+func TestRemovalsLeaveNoRecords(t *testing.T) {
+	r := newRoom(t, classic, Config{}, 9)
+	creator := r.members[0]
+	store := make(map[string]string)
+	save := func() {
+		t.Helper()
+		err := creator.group.Save(func(records []Record) error {
+			for _, rec := range records {
+				if rec.Value == nil {
+					delete(store, string(rec.Key))
+				} else {
+					store[string(rec.Key)] = string(rec.Value)
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := make(map[string]string)
+		for _, rec := range creator.group.Records() {
+			want[string(rec.Key)] = string(rec.Value)
+		}
+		for key := range store {
+			if _, ok := want[key]; !ok {
+				t.Errorf("epoch %d: record %q is left over", creator.group.Epoch(), key)
+			}
+		}
+		for key, value := range want {
+			if store[key] != value {
+				t.Errorf("epoch %d: record %q differs", creator.group.Epoch(), key)
+			}
+		}
+	}
+	save()
+	for _, i := range []LeafIndex{2, 3, 5, 4, 7, 1, 8} {
+		r.commit(creator, CommitOptions{Proposals: []Proposal{&Remove{i}}})
+		save()
+	}
+	r.add(creator, 4, Config{})
+	save()
+	for range MaxPastEpochs + 1 {
+		r.commit(creator, CommitOptions{})
+		save()
+	}
+}
