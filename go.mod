@@ -2,9 +2,9 @@ module sealpost
 
 go 1.26.0
 
-require golang.org/x/crypto v0.58.0
-
 require (
-	golang.org/x/sys v0.49.0 // indirect
-	pgregory.net/rapid v1.3.0 // indirect
+	golang.org/x/crypto v0.58.0
+	pgregory.net/rapid v1.3.0
 )
+
+require golang.org/x/sys v0.49.0 // indirect

@@ -110,9 +110,8 @@ type CredentialCheck struct {
 	Credential   Credential
 	SignatureKey []byte
 
-	// Previous is what the leaf held before, where a member replaces its own
-	// leaf; nil otherwise. The new credential has to be a valid successor: most
-	// applications ask that it names the same client.
+	// Previous is what the leaf held before, where a member replaces its own leaf,
+	// or comes back by an external commit in place of it; nil otherwise.
 	Previous *CredentialBinding
 }
 
@@ -133,13 +132,28 @@ type AuthenticationService interface {
 	// credential names, and is acceptable in that place. Any error refuses the
 	// message that the credential came in.
 	ValidateCredential(CredentialCheck) error
+
+	// ValidateSuccessor returns nil if the credential may take the place of
+	// Previous, which is set. It is asked in addition, where a member changes its
+	// leaf, and where somebody from outside of the group claims a member's place
+	// as its own: accept only who is the same client.
+	ValidateSuccessor(CredentialCheck) error
 }
 
-// AuthenticationFunc makes an [AuthenticationService] of a function.
+// AuthenticationFunc makes an [AuthenticationService] of a function, for
+// applications in which a client's credential never changes.
 type AuthenticationFunc func(CredentialCheck) error
 
 // ValidateCredential calls f.
 func (f AuthenticationFunc) ValidateCredential(c CredentialCheck) error { return f(c) }
+
+// ValidateSuccessor refuses every credential but the one before.
+func (AuthenticationFunc) ValidateSuccessor(c CredentialCheck) error {
+	if !c.Credential.Equal(c.Previous.Credential) {
+		return errors.New("mls: member changes its credential")
+	}
+	return nil
+}
 
 // An Identity is what a client presents itself with: a credential, and the
 // signature key that it is bound to.
@@ -166,6 +180,12 @@ func (id Identity) publicKey(s *suite) ([]byte, error) {
 func (c *Client) authenticate(check CredentialCheck) error {
 	if err := c.auth.ValidateCredential(check); err != nil {
 		return fmt.Errorf("authenticating %s: %w", check.Use, err)
+	}
+	if check.Previous == nil {
+		return nil
+	}
+	if err := c.auth.ValidateSuccessor(check); err != nil {
+		return fmt.Errorf("authenticating successor in %s: %w", check.Use, err)
 	}
 	return nil
 }

@@ -6,8 +6,13 @@ import (
 	"testing"
 )
 
-// acceptAll believes everybody.
-var acceptAll = AuthenticationFunc(func(CredentialCheck) error { return nil })
+// believer is an AuthenticationService that believes everybody.
+type believer struct{}
+
+func (believer) ValidateCredential(CredentialCheck) error { return nil }
+func (believer) ValidateSuccessor(CredentialCheck) error  { return nil }
+
+var acceptAll AuthenticationService = believer{}
 
 // classic is a fast suite, for tests to which the suite does not matter.
 const classic = MLS_128_DHKEMX25519_AES128GCM_SHA256_Ed25519

@@ -3,6 +3,7 @@ package mls
 import (
 	"bytes"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 )
@@ -300,6 +301,22 @@ func TestAuthenticationService(t *testing.T) {
 	mustStage(t, bob.group, external)
 	if last := seen[len(seen)-1]; last.Use != CredentialInCommit || last.Previous == nil {
 		t.Errorf("resync asked %+v", last)
+	}
+	// A stranger in place of a member is refused, unless the application says that
+	// it is the same client.
+	_, external, err = p.client.JoinExternal(info, p.id, ExternalJoinOptions{Replace: &old})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := bob.group.Process(external); err == nil || !strings.Contains(err.Error(), "authenticating successor in commit") {
+		t.Errorf("stranger takes the place of a member: %v", err)
+	}
+	renamed := Identity{BasicCredential([]byte("someone else")), alice.id.Signer}
+	if update, err = alice.group.ProposeUpdate(UpdateOptions{Identity: &renamed}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := bob.group.Process(update); err == nil || !strings.Contains(err.Error(), "authenticating successor in update") {
+		t.Errorf("member changes its name: %v", err)
 	}
 	if _, err := NewClient(nil, Config{}); err == nil {
 		t.Error("client without an authentication service")
