@@ -493,6 +493,10 @@ func (g *Group) confirm(t *transition, a *authenticatedContent, commitSecret []b
 	clear(out.joinerSecret)
 	clear(out.welcomeSecret)
 	clear(commitSecret)
+	clear(in.pskSecret)
+	if t.externalInit != nil {
+		clear(in.initSecret)
+	}
 	if !macEqual(next.tag, a.auth.confirmationTag) {
 		next.wipe()
 		return nil, invalid("6.1", "confirmation tag does not match")
