@@ -459,3 +459,22 @@ func TestRemovalsLeaveNoRecords(t *testing.T) {
 		save()
 	}
 }
+
+// TestRolledBackSender sends from a state that was restored from an older copy: the
+// generation is used a second time, but under another nonce (RFC 9420, Section 6.3.1).
+func TestRolledBackSender(t *testing.T) {
+	r := newRoom(t, classic, Config{}, 2)
+	alice, bob := r.members[0], r.members[1].group
+	guards := make(map[[4]byte]bool)
+	for range 3 {
+		message := must(cloneGroup(t, alice).Encrypt([]byte("again"), nil))
+		data := must(must(ParseMessage(message)).PrivateMessage.decryptSenderData(bob.suite, bob.epoch.secrets.senderDataSecret))
+		if data.generation != 0 {
+			t.Errorf("generation %d", data.generation)
+		}
+		guards[data.reuseGuard] = true
+	}
+	if len(guards) != 3 {
+		t.Error("a reuse guard was used twice")
+	}
+}
