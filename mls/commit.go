@@ -5,6 +5,7 @@ import (
 	"crypto"
 	"errors"
 	"fmt"
+	"slices"
 )
 
 // proposalOrRef is ProposalOrRef (RFC 9420, Section 12.4): one of both is set.
@@ -207,9 +208,43 @@ func (g *Group) collectProposals(opts CommitOptions) ([]CommittedProposal, error
 		list = append(list, CommittedProposal{Proposal: p, Sender: sender})
 	}
 	if !opts.ByValueOnly {
-		list = append(list, g.selectProposals(list)...)
+		list = g.extendList(list, g.selectProposals(list))
 	}
 	return list, nil
+}
+
+// extendList adds those of the received proposals to a list that can stand in a
+// commit with it. A proposal that is valid alone can still spoil every commit that
+// covers it, and must not keep us from making one. If there are few of these, few
+// attempts find them.
+func (g *Group) extendList(list, received []CommittedProposal) []CommittedProposal {
+	if len(received) == 0 || g.canCommit(list) != nil {
+		return list
+	}
+	var extend func(list, more []CommittedProposal) []CommittedProposal
+	extend = func(list, more []CommittedProposal) []CommittedProposal {
+		all := append(slices.Clip(list), more...)
+		if g.canCommit(all) == nil {
+			return all
+		}
+		if len(more) == 1 {
+			return list
+		}
+		return extend(extend(list, more[:len(more)/2]), more[len(more)/2:])
+	}
+	return extend(list, received)
+}
+
+// canCommit checks a list of proposals as the receivers of a commit are going to.
+func (g *Group) canCommit(list []CommittedProposal) error {
+	t := g.newTransition()
+	if err := t.checkList(list, g.private.leaf); err != nil {
+		return err
+	}
+	if err := t.apply(list); err != nil {
+		return err
+	}
+	return t.checkLeaves(nil)
 }
 
 // completeProposal fills in the nonce of a PreSharedKey.
@@ -458,6 +493,10 @@ func (g *Group) confirm(t *transition, a *authenticatedContent, commitSecret []b
 	clear(out.joinerSecret)
 	clear(out.welcomeSecret)
 	clear(commitSecret)
+	clear(in.pskSecret)
+	if t.externalInit != nil {
+		clear(in.initSecret)
+	}
 	if !macEqual(next.tag, a.auth.confirmationTag) {
 		next.wipe()
 		return nil, invalid("6.1", "confirmation tag does not match")

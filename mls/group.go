@@ -199,11 +199,12 @@ func (g *Group) Proposals() []CommittedProposal {
 func (g *Group) ClearProposals() { g.proposals = nil }
 
 // EpochAuthenticator returns a value that is the same for all members who agree on
-// the state of the group, and different otherwise (RFC 9420, Section 8.7).
+// the state of the group, and different otherwise (RFC 9420, Section 8.7). It is nil
+// once we were removed.
 func (g *Group) EpochAuthenticator() []byte { return bytes.Clone(g.epoch.secrets.epochAuthenticator) }
 
 // ResumptionPSK returns the key that proves membership in this epoch to another
-// group (RFC 9420, Section 8.6).
+// group (RFC 9420, Section 8.6). It is nil once we were removed.
 func (g *Group) ResumptionPSK() []byte { return bytes.Clone(g.epoch.secrets.resumptionPSK) }
 
 // Export derives a secret of the epoch for the application's own use, known to
@@ -211,6 +212,9 @@ func (g *Group) ResumptionPSK() []byte { return bytes.Clone(g.epoch.secrets.resu
 func (g *Group) Export(label string, context []byte, length int) ([]byte, error) {
 	if length < 0 || length > 255*g.suite.nh {
 		return nil, fmt.Errorf("%w: export of %d bytes", ErrTooLarge, length)
+	}
+	if g.status == groupRemoved {
+		return nil, ErrInactive
 	}
 	return g.suite.export(g.epoch.secrets.exporterSecret, label, context, length), nil
 }
@@ -267,13 +271,27 @@ func (g *Group) Merge(s *StagedCommit) error {
 		}
 	}
 	if s.next.removed {
-		g.DiscardPendingCommit()
-		g.proposals = nil
-		g.status = groupRemoved
+		g.leave()
 		return nil
 	}
 	g.advance(s.next)
 	return nil
+}
+
+// leave forgets all keys of a group that we were removed from (RFC 9420,
+// Section 12.4.2). What it was stays known.
+func (g *Group) leave() {
+	g.DiscardPendingCommit()
+	g.forget(len(g.past))
+	g.saved.deletions = append(g.saved.deletions, g.epoch.messages.keys(g.epoch.context.Epoch)...)
+	g.epoch.messages.wipe()
+	for _, f := range g.epoch.secrets.fields() {
+		clear(*f)
+		*f = nil
+	}
+	clear(g.private.keys)
+	g.proposals = nil
+	g.status = groupRemoved
 }
 
 // advance begins the next epoch.

@@ -59,12 +59,17 @@ func (g *Group) Process(message []byte) (Processed, error) {
 	return nil, fmt.Errorf("%w: wire format %d as a message to a group", ErrUnsupported, m.WireFormat)
 }
 
-// stageOwn presents our pending commit as a staged one.
+// stageOwn presents our pending commit as a staged one, as the others see it.
 func (g *Group) stageOwn() *StagedCommit {
 	p := g.pending
 	s := &StagedCommit{
 		Committer: memberSender(g.private.leaf), Proposals: p.Proposals, ReInit: p.next.reInit,
 		own: true, base: g.epoch, next: p.next,
+	}
+	if m, err := ParseMessage(p.Commit); err == nil && m.PublicMessage != nil {
+		s.AuthenticatedData = m.PublicMessage.AuthenticatedData()
+	} else if err == nil && m.PrivateMessage != nil {
+		s.AuthenticatedData = m.PrivateMessage.AuthenticatedData()
 	}
 	old, after := g.epoch.tree, p.next.epoch.tree
 	added := make(map[string]bool)

@@ -40,7 +40,7 @@ func readParentNode(r *reader) *ParentNode {
 // behind, past epochs keep their trees for next to nothing, and comparing
 // pointers finds what changed since the last save.
 type treeNode struct {
-	left, right *treeNode   // nil at level 0
+	left, right *treeNode   // nil at level 0, and where all below is blank
 	leaf        *LeafNode   // at level 0; nil if blank
 	parent      *ParentNode // above level 0; nil if blank
 	members     uint32      // non-blank leaves in the subtree
@@ -55,12 +55,28 @@ type ratchetTree struct {
 	height int
 }
 
-// blankNode returns an all-blank subtree.
-func blankNode(level int) *treeNode {
-	if level == 0 {
-		return &treeNode{}
+// blankSubtree returns a subtree of any height in which all is blank: a node
+// without children. A tree of hostile make can be blank but for one leaf, at a byte
+// a node, and must not take a hundred times of that in memory.
+func blankSubtree() *treeNode { return &treeNode{} }
+
+// collapsed reports whether the node is a blank leaf or a blank subtree.
+func (n *treeNode) collapsed() bool { return n.left == nil && n.leaf == nil }
+
+// collapse returns a new node above level 0, without its children if all is blank.
+func (n *treeNode) collapse() *treeNode {
+	if n.parent == nil && n.left.collapsed() && n.right.collapsed() {
+		return blankSubtree()
 	}
-	return &treeNode{left: blankNode(level - 1), right: blankNode(level - 1)}
+	return n
+}
+
+// children returns the children of a node above level 0.
+func (n *treeNode) children() (left, right *treeNode) {
+	if n.left == nil {
+		return blankSubtree(), blankSubtree()
+	}
+	return n.left, n.right
 }
 
 func newRatchetTree(s *suite, leaf *LeafNode) *ratchetTree {
@@ -77,18 +93,20 @@ func (t *ratchetTree) contains(i LeafIndex) bool { return uint64(i) < 1<<t.heigh
 
 // child returns the child of a node at the given level on the way to leaf i.
 func (n *treeNode) child(i LeafIndex, level int) *treeNode {
+	left, right := n.children()
 	if i>>(level-1)&1 == 0 {
-		return n.left
+		return left
 	}
-	return n.right
+	return right
 }
 
 // copathChild returns the other child.
 func (n *treeNode) copathChild(i LeafIndex, level int) *treeNode {
+	left, right := n.children()
 	if i>>(level-1)&1 == 0 {
-		return n.right
+		return right
 	}
-	return n.left
+	return left
 }
 
 // leaf returns the LeafNode at the index, nil if it is blank or out of the tree.
@@ -136,14 +154,15 @@ func (n *treeNode) replace(i LeafIndex, level int, leaf *LeafNode, f func(int, *
 		}
 		return &treeNode{leaf: leaf, members: 1}
 	}
-	c := &treeNode{left: n.left, right: n.right, parent: f(level, n.parent)}
+	c := &treeNode{parent: f(level, n.parent)}
+	c.left, c.right = n.children()
 	if i>>(level-1)&1 == 0 {
-		c.left = n.left.replace(i, level-1, leaf, f)
+		c.left = c.left.replace(i, level-1, leaf, f)
 	} else {
-		c.right = n.right.replace(i, level-1, leaf, f)
+		c.right = c.right.replace(i, level-1, leaf, f)
 	}
 	c.members = c.left.members + c.right.members
-	return c
+	return c.collapse()
 }
 
 func blankParent(int, *ParentNode) *ParentNode { return nil }
@@ -163,8 +182,12 @@ func (t *ratchetTree) remove(i LeafIndex) *ratchetTree {
 // Section 7.7).
 func (t *ratchetTree) truncate() *ratchetTree {
 	c := *t
-	for c.height > 0 && c.root.right.members == 0 {
-		c.root = c.root.left
+	for c.height > 0 {
+		left, right := c.root.children()
+		if right.members > 0 {
+			break
+		}
+		c.root = left
 		c.height--
 	}
 	return &c
@@ -194,14 +217,14 @@ func (t *ratchetTree) reserve() (*ratchetTree, LeafIndex, error) {
 		if t.height == maxHeight {
 			return nil, 0, fmt.Errorf("%w: group is full", ErrUnsupported)
 		}
-		right := blankNode(t.height)
+		right := blankSubtree()
 		t = &ratchetTree{suite: t.suite, height: t.height + 1, root: &treeNode{
 			left: t.root, right: right, members: t.root.members,
 		}}
 	}
 	var i LeafIndex
 	n := t.root
-	for level := t.height; level > 0; level-- {
+	for level := t.height; level > 0 && n.left != nil; level-- {
 		if n.left.members < 1<<(level-1) {
 			n = n.left
 			continue
@@ -235,7 +258,7 @@ func (t *ratchetTree) parents(f func(nodeIndex, *treeNode) error) error {
 }
 
 func (n *treeNode) parents(x nodeIndex, f func(nodeIndex, *treeNode) error) error {
-	if x.level() == 0 {
+	if n.left == nil {
 		return nil
 	}
 	if err := n.left.parents(x.left(), f); err != nil {
@@ -259,7 +282,7 @@ func (t *ratchetTree) diff(other *ratchetTree, f func(nodeIndex, *treeNode)) {
 			return
 		}
 		f(x, n)
-		if x.level() == 0 {
+		if n.left == nil {
 			return
 		}
 		if o == nil {
@@ -272,10 +295,11 @@ func (t *ratchetTree) diff(other *ratchetTree, f func(nodeIndex, *treeNode)) {
 	n, o := t.root, other.root
 	for level := t.height; level > other.height; level-- {
 		f(rootOf(level), n)
-		walk(rootOf(level).right(), n.right, nil)
-		n = n.left
+		left, right := n.children()
+		walk(rootOf(level).right(), right, nil)
+		n = left
 	}
-	for level := other.height; level > t.height; level-- {
+	for level := other.height; level > t.height && o != nil; level-- {
 		o = o.left
 	}
 	walk(rootOf(min(t.height, other.height)), n, o)
@@ -333,10 +357,14 @@ const (
 func (t *ratchetTree) marshal() []byte {
 	return appendSized(nil, func(b []byte) []byte {
 		end := len(b)
-		var walk func(n *treeNode)
-		walk = func(n *treeNode) {
-			if n.left != nil {
-				walk(n.left)
+		var walk func(n *treeNode, level int)
+		walk = func(n *treeNode, level int) {
+			if n.collapsed() {
+				b = append(b, make([]byte, 2<<level-1)...)
+				return
+			}
+			if level > 0 {
+				walk(n.left, level-1)
 			}
 			switch {
 			case n.leaf != nil:
@@ -348,11 +376,11 @@ func (t *ratchetTree) marshal() []byte {
 			default:
 				b = append(b, 0)
 			}
-			if n.right != nil {
-				walk(n.right)
+			if level > 0 {
+				walk(n.right, level-1)
 			}
 		}
-		walk(t.root)
+		walk(t.root, t.height)
 		return b[:end]
 	})
 }
@@ -413,7 +441,7 @@ func readNode(r *reader, atLeaf bool) *treeNode {
 
 func buildTree(nodes []*treeNode, x nodeIndex) *treeNode {
 	if int(x.firstLeaf().node()) >= len(nodes) {
-		return blankNode(x.level())
+		return blankSubtree()
 	}
 	n := &treeNode{}
 	if int(x) < len(nodes) && nodes[x] != nil {
@@ -422,6 +450,7 @@ func buildTree(nodes []*treeNode, x nodeIndex) *treeNode {
 	if x.level() > 0 {
 		n.left, n.right = buildTree(nodes, x.left()), buildTree(nodes, x.right())
 		n.members = n.left.members + n.right.members
+		n = n.collapse()
 	}
 	return n
 }

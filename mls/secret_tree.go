@@ -220,6 +220,11 @@ func (t *secretTree) consume(use *keyUse) {
 	if use.after.next != before.next {
 		clear(before.secret)
 	}
+	for _, k := range before.skipped {
+		if len(use.after.skipped) > 0 && k.generation < use.after.skipped[0].generation && k.generation != use.generation {
+			k.wipe() // too old to be kept
+		}
+	}
 	use.ratchets[use.kind] = use.after
 	t.dirtySenders[use.sender] = true
 }
@@ -239,4 +244,6 @@ func (t *secretTree) wipe() {
 	}
 	clear(t.nodes)
 	clear(t.senders)
+	clear(t.dirtyNodes)
+	clear(t.dirtySenders)
 }

@@ -418,7 +418,7 @@ func (p *PendingCommit) appendTo(b []byte) []byte {
 // not among them: give the signer of our leaf, and those that a pending commit or
 // an own Update proposal is going to bring into use.
 func (c *Client) LoadGroup(records iter.Seq2[[]byte, []byte], signers ...crypto.Signer) (*Group, error) {
-	l := &loader{client: c, signers: signers, records: make(map[string][]byte), nodes: make(map[uint64]*treeNode)}
+	l := &loader{client: c, signers: signers, records: make(map[string][]byte), nodes: make(map[nodeRecord]*treeNode)}
 	for key, value := range records {
 		l.records[string(key)] = bytes.Clone(value)
 	}

@@ -14,10 +14,18 @@ type loader struct {
 	client  *Client
 	signers []crypto.Signer
 	records map[string][]byte
-	nodes   map[uint64]*treeNode
+	nodes   map[nodeRecord]*treeNode
 
-	suite *suite
-	group *Group
+	suite   *suite
+	group   *Group
+	removed bool // from the group, whose keys are forgotten
+}
+
+// A nodeRecord is a record of a tree node at the level where it is referred to: a
+// damaged reference must not put it at another one.
+type nodeRecord struct {
+	number uint64
+	level  int
 }
 
 var errMissingRecord = errors.New("record is missing")
@@ -110,7 +118,7 @@ func (l *loader) load() error {
 		interim: h.interim, tag: h.tag,
 	}
 	g.saved.nextNumber = h.nextNumber
-	l.group = g
+	l.group, l.removed = g, h.status == groupRemoved
 	for _, n := range h.past {
 		e, err := l.epoch(n)
 		if err != nil {
@@ -121,8 +129,8 @@ func (l *loader) load() error {
 	if g.epoch, err = l.epoch(h.epoch); err != nil {
 		return fmt.Errorf("loading epoch %d: %w", h.epoch, err)
 	}
-	if g.epoch.retired() {
-		return errors.New("current epoch has no secrets")
+	if g.epoch.retired() != l.removed {
+		return errors.New("secrets of the current epoch do not fit its status")
 	}
 	if g.private, err = l.privateTree(h.private, g.epoch.tree); err != nil {
 		return err
@@ -189,7 +197,7 @@ func (l *loader) readEpoch(r *reader) (*epochState, error) {
 	}
 	for _, f := range e.secrets.fields() {
 		kept := f == &e.secrets.senderDataSecret || f == &e.secrets.resumptionPSK
-		if *f == nil && (kept || !e.retired()) {
+		if *f == nil && !l.removed && (kept || !e.retired()) {
 			return nil, errors.New("secret is missing")
 		}
 	}
@@ -213,7 +221,7 @@ func (l *loader) readEpoch(r *reader) (*epochState, error) {
 // node reads a node and those below it. Each record is read once, whatever refers
 // to it, so that trees of several epochs share what they shared before.
 func (l *loader) node(number uint64, level int) (*treeNode, error) {
-	if n, ok := l.nodes[number]; ok {
+	if n, ok := l.nodes[nodeRecord{number, level}]; ok {
 		return n, nil
 	}
 	r, err := l.record(recordKey(recordNode, number))
@@ -223,7 +231,7 @@ func (l *loader) node(number uint64, level int) (*treeNode, error) {
 	n := &treeNode{}
 	switch kind := r.uint8(); {
 	case kind == nodeRecordBlank:
-		n = blankNode(level)
+		n = blankSubtree()
 	case kind == nodeRecordLeaf && level == 0:
 		n.leaf, n.members = readLeafNode(r), 1
 	case kind == nodeRecordParent && level > 0:
@@ -241,7 +249,7 @@ func (l *loader) node(number uint64, level int) (*treeNode, error) {
 		return nil, err
 	}
 	n.record = number
-	l.nodes[number] = n
+	l.nodes[nodeRecord{number, level}] = n
 	return n, nil
 }
 
@@ -255,9 +263,6 @@ func (l *loader) children(n *treeNode, r *reader, level int) (err error) {
 	}
 	if n.right, err = l.node(right, level-1); err != nil {
 		return err
-	}
-	if level > 1 && (n.left.left == nil || n.right.left == nil) || level == 1 && (n.left.left != nil || n.right.left != nil) {
-		return malformed("node record at another level")
 	}
 	n.members = n.left.members + n.right.members
 	return nil
@@ -275,6 +280,9 @@ func (l *loader) privateTree(p privateRecord, t *ratchetTree) (*privateTree, err
 			return nil, err
 		}
 		private.keys[k.index] = key
+	}
+	if l.removed {
+		return private, nil
 	}
 	own := private.keys[p.leaf.node()]
 	if own == nil || !bytes.Equal(own.public, leaf.EncryptionKey) {

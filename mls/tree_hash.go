@@ -13,12 +13,23 @@ func (t *ratchetTree) nodeHash(n *treeNode, x nodeIndex) []byte {
 	if n.hash != nil {
 		return n.hash
 	}
-	if x.level() == 0 {
+	switch {
+	case x.level() == 0:
 		n.hash = t.suite.leafHash(x.firstLeaf(), n.leaf)
-	} else {
+	case n.left == nil:
+		n.hash = t.suite.blankHash(x)
+	default:
 		n.hash = t.suite.parentNodeHash(n.parent, t.nodeHash(n.left, x.left()), t.nodeHash(n.right, x.right()))
 	}
 	return n.hash
+}
+
+// blankHash returns the tree hash of a subtree in which all is blank.
+func (s *suite) blankHash(x nodeIndex) []byte {
+	if x.level() == 0 {
+		return s.leafHash(x.firstLeaf(), nil)
+	}
+	return s.parentNodeHash(nil, s.blankHash(x.left()), s.blankHash(x.right()))
 }
 
 func (s *suite) leafHash(i LeafIndex, leaf *LeafNode) []byte {
@@ -48,7 +59,7 @@ func (s *suite) parentNodeHash(p *ParentNode, left, right []byte) []byte {
 // Section 7.9). Where none of them is in the subtree, that is its tree hash.
 func (t *ratchetTree) originalHash(n *treeNode, x nodeIndex, added []uint32) []byte {
 	added = within(added, x)
-	if len(added) == 0 {
+	if len(added) == 0 || n.collapsed() {
 		return t.nodeHash(n, x)
 	}
 	if x.level() == 0 {

@@ -132,7 +132,9 @@ type pathChain struct {
 func (s *suite) derivePath(pathSecret []byte, n int) (*pathChain, error) {
 	c := &pathChain{}
 	for range n {
-		key, err := s.deriveKeyPair(s.deriveSecret(pathSecret, "node"))
+		node := s.deriveSecret(pathSecret, "node")
+		key, err := s.deriveKeyPair(node)
+		clear(node)
 		if err != nil {
 			return nil, err
 		}

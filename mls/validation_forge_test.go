@@ -324,7 +324,7 @@ func (f *welcomeForgery) forge(t testing.TB, n *nextState, k *KeyPackage) []byte
 	}
 	data := f.tree
 	if data == nil {
-		data = tree.appendTo(nil)
+		data = tree.marshal()
 	}
 	info := &GroupInfo{GroupContext: context, ConfirmationTag: tag, Signer: n.private.leaf, Extensions: []Extension{{ExtensionTypeRatchetTree, data}}}
 	if f.info != nil {

@@ -26,13 +26,13 @@ func forgePrivate(t testing.TB, g *Group, a *authenticatedContent, plain func([]
 	if data != nil {
 		data(&d)
 	}
-	m.ciphertext = g.suite.seal(nil, use.key, guardNonce(use.nonce, d.reuseGuard), plaintext, m.appendContentAAD(nil))
+	m.ciphertext = g.suite.seal(use.key, guardNonce(use.nonce, d.reuseGuard), plaintext, m.appendContentAAD(nil))
 	return sealSenderData(g, m, d.appendTo(nil))
 }
 
 func sealSenderData(g *Group, m *PrivateMessage, data []byte) []byte {
 	key, nonce := g.suite.senderDataKey(g.epoch.secrets.senderDataSecret, m.ciphertext)
-	m.encryptedSenderData = g.suite.seal(nil, key, nonce, data, m.appendSenderDataAAD(nil))
+	m.encryptedSenderData = g.suite.seal(key, nonce, data, m.appendSenderDataAAD(nil))
 	return m.appendTo(appendMessageHeader(nil, WireFormatPrivateMessage))
 }
 
