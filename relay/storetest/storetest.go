@@ -140,7 +140,7 @@ func (s *suite) read(device identity.DeviceID) []relay.Envelope {
 }
 
 // holds wants a mailbox to hold just these payloads, in rising sequence.
-func (s *suite) holds(device identity.DeviceID, payloads ...string) []relay.Envelope {
+func (s *suite) holds(device identity.DeviceID, payloads ...string) {
 	s.t.Helper()
 	envelopes := s.read(device)
 	got := make([]string, len(envelopes))
@@ -155,7 +155,6 @@ func (s *suite) holds(device identity.DeviceID, payloads ...string) []relay.Enve
 	if fmt.Sprint(got) != fmt.Sprint(payloads) {
 		s.t.Fatalf("the mailbox holds %q, want %q", got, payloads)
 	}
-	return envelopes
 }
 
 func wantErr(t *testing.T, got, want error) {
