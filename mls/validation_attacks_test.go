@@ -478,3 +478,17 @@ func TestRolledBackSender(t *testing.T) {
 		t.Error("a reuse guard was used twice")
 	}
 }
+
+// TestRemovedMemberSpeaksInThePast lets somebody who was removed send in the epoch
+// before. The message says so by its epoch, and the application can end that.
+func TestRemovedMemberSpeaksInThePast(t *testing.T) {
+	r := newRoom(t, classic, Config{}, 3)
+	alice, removed := r.members[0].group, cloneGroup(t, r.members[2])
+	r.commit(r.members[0], CommitOptions{Proposals: []Proposal{&Remove{2}}})
+	m := mustOpen(t, alice, must(removed.Encrypt([]byte("still here"), nil)))
+	if _, member := alice.Member(m.Sender.Index); member || m.Epoch != alice.Epoch()-1 {
+		t.Errorf("message of epoch %d from a member", m.Epoch)
+	}
+	alice.ForgetPastEpochs(alice.Epoch())
+	mustRefuse(t, alice, must(removed.Encrypt([]byte("and here"), nil)), &EpochError{alice.Epoch(), alice.Epoch() - 1})
+}
