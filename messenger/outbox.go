@@ -3,6 +3,7 @@ package messenger
 import (
 	"context"
 	"crypto/rand"
+	"database/sql"
 	"errors"
 	"fmt"
 	"time"
@@ -223,8 +224,12 @@ func (c *Client) settled(ctx context.Context, submitID []byte, accepted bool, re
 func (c *Client) postponed(ctx context.Context, submitID []byte, until time.Time, reason string) error {
 	return c.commit(ctx, func(u *unit) error {
 		var known contact
-		if err := u.QueryRowContext(u, "SELECT c.id, c.username FROM contacts c JOIN outbox o ON o.contact = c.id WHERE o.submit_id = ?", submitID).
-			Scan(&known.id, &known.Username); err != nil {
+		err := u.QueryRowContext(u, "SELECT c.id, c.username FROM contacts c JOIN outbox o ON o.contact = c.id WHERE o.submit_id = ?", submitID).
+			Scan(&known.id, &known.Username)
+		if errors.Is(err, sql.ErrNoRows) {
+			return nil // it left the outbox meanwhile, with the key that it was sealed for
+		}
+		if err != nil {
 			return fmt.Errorf("reading a contact: %w", err)
 		}
 		if _, err := u.ExecContext(u, "UPDATE outbox SET due_at = ? WHERE submit_id = ?", until.UnixMilli(), submitID); err != nil {
