@@ -184,11 +184,15 @@ type unit struct {
 
 func (u *unit) tell(e Event) { u.events = append(u.events, e) }
 
-// A storeError is a failure of the local database, which no retry mends.
+// A storeError is a failure of the local database, which no retry mends. It is
+// ErrStore.
 type storeError struct{ err error }
 
 func (e *storeError) Error() string { return "using the local store: " + e.err.Error() }
 func (e *storeError) Unwrap() error { return e.err }
+
+// Is makes it ErrStore.
+func (e *storeError) Is(target error) bool { return target == ErrStore }
 
 // commit runs do in one transaction. Only when that is on disk, the events go
 // out. An error of do comes back as a storeError and nothing is written: what

@@ -29,6 +29,9 @@ var (
 	ErrDamaged = errors.New("the profile is damaged")
 	// ErrNewerProfile: a newer version of the program wrote the profile.
 	ErrNewerProfile = errors.New("a newer version of this program wrote the profile")
+	// ErrStore: the profile's database cannot be read or written, for one because
+	// the disk is full. What was accepted and received before is safe.
+	ErrStore = errors.New("the local store cannot be used")
 	// ErrClosed: the client is closed.
 	ErrClosed = errors.New("the profile is closed")
 	// ErrRunning: Run was called while it runs.

@@ -29,7 +29,7 @@ const (
 // reconnects with growing pauses. It returns nil when ctx ends or the client is
 // closed, and otherwise what no retry can mend: [*ServerChangedError],
 // [ErrReplaced], [ErrNameTaken] or [ErrRegistrationClosed] (of a registration
-// that was not complete), or an error of the local store.
+// that was not complete), or [ErrStore].
 func (c *Client) Run(ctx context.Context) error {
 	if err := c.beginRun(); err != nil {
 		return err

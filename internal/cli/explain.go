@@ -41,6 +41,7 @@ var explanations = []explanation{
 	{identity.ErrForeignServer, exitUsage, "FOREIGN_SERVER", "leave out @ and the server: names are of your own server"},
 	{identity.ErrUsername, exitUsage, "BAD_NAME", ""},
 	{terminal.ErrLineTooLong, exitFailure, "TOO_LARGE", "encrypt it as a file with sealpost encrypt"},
+	{messenger.ErrStore, exitFailure, "STORE", "see that the disk has room and that the profile's folder can be written, then try again; what was sent and received before is safe"},
 	{context.DeadlineExceeded, exitUnavailable, "TIMEOUT", "the server is slow or gone: try again"},
 }
 

@@ -25,6 +25,7 @@ func TestExplain(t *testing.T) {
 		{&messenger.TooLargeError{Size: 2, Limit: 1}, exitFailure, "TOO_LARGE"},
 		{&messenger.FailedError{Reason: "x"}, exitFailure, "NOT_SENT"},
 		{messenger.ErrServerUnavailable, exitUnavailable, "SERVER_UNAVAILABLE"},
+		{messenger.ErrStore, exitFailure, "STORE"},
 		{context.DeadlineExceeded, exitUnavailable, "TIMEOUT"},
 		{context.Canceled, exitFailure, "INTERRUPTED"},
 		{identity.ErrForeignServer, exitUsage, "FOREIGN_SERVER"},

@@ -124,7 +124,7 @@ func (c *inboxCommand) fetch(s *session, events <-chan messenger.Event, out io.W
 				return c.print(s, out)
 			case messenger.ConnectionChanged:
 				if event.Err != nil {
-					return errors.Join(c.print(s, out), fmt.Errorf("asking for new messages: %w", event.Err))
+					return c.broken(s, event.Err, out)
 				}
 			case nil: // the client was closed
 				<-s.done
@@ -132,6 +132,15 @@ func (c *inboxCommand) fetch(s *session, events <-chan messenger.Event, out io.W
 			}
 		}
 	}
+}
+
+// broken prints what came in before the line broke.
+func (c *inboxCommand) broken(s *session, why error, out io.Writer) error {
+	printed := c.print(s, out)
+	if printed != nil && errors.Is(why, printed) {
+		printed = nil // the session ended for the very reason
+	}
+	return errors.Join(printed, fmt.Errorf("asking for new messages: %w", why))
 }
 
 func (c *inboxCommand) react(s *session, event messenger.Event, out io.Writer) error {
