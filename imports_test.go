@@ -7,13 +7,15 @@ import (
 	"testing"
 )
 
-// borders are the import rules of the house (docs/architecture.md): a package
-// and all that it links, tests left out, must not reach what is forbidden.
-var borders = []struct {
+// A border is an import rule of the house (docs/architecture.md).
+type border struct {
 	from   string   // a package and those below it
 	never  []string // packages, and those below them
 	reason string
-}{
+}
+
+// borders look at a package and all that it links, tests left out.
+var borders = []border{
 	{"sealpost/mls", []string{"sealpost/", "net", "database/sql", "google.golang.org", "github.com", "filippo.io"},
 		"mls computes; it knows no network, database or Sealpost type"},
 	{"sealpost/relay", []string{"sealpost/mls", "sealpost/messenger", "sealpost/content", "sealpost/seal", "filippo.io/age"},
@@ -29,11 +31,7 @@ var borders = []struct {
 }
 
 // directBorders look only at what a package imports itself.
-var directBorders = []struct {
-	from   string
-	never  []string
-	reason string
-}{
+var directBorders = []border{
 	{"sealpost/mls", []string{"os"}, "mls computes; it touches no file and prints nothing (log/slog is there to redact keys)"},
 	{"sealpost/internal", []string{"sealpost/mls", "crypto/hpke", "crypto/ed25519"}, "front ends never touch a key"},
 	{"sealpost/internal/cli", []string{"sealpost/api", "google.golang.org/grpc"}, "front ends talk to the messenger"},
@@ -47,26 +45,20 @@ type listed struct {
 
 func TestImportBorders(t *testing.T) {
 	packages := listPackages(t)
+	checkBorders(t, packages, borders, "links", func(p listed) []string { return p.Deps })
+	checkBorders(t, packages, directBorders, "imports", func(p listed) []string { return p.Imports })
+}
+
+func checkBorders(t *testing.T, packages []listed, borders []border, verb string, reached func(listed) []string) {
+	t.Helper()
 	for _, border := range borders {
 		for _, p := range packages {
 			if !within(p.ImportPath, border.from) {
 				continue
 			}
-			for _, dep := range p.Deps {
+			for _, dep := range reached(p) {
 				if forbidden(dep, border.from, border.never) {
-					t.Errorf("%s links %s: %s", p.ImportPath, dep, border.reason)
-				}
-			}
-		}
-	}
-	for _, border := range directBorders {
-		for _, p := range packages {
-			if !within(p.ImportPath, border.from) {
-				continue
-			}
-			for _, dep := range p.Imports {
-				if forbidden(dep, border.from, border.never) {
-					t.Errorf("%s imports %s: %s", p.ImportPath, dep, border.reason)
+					t.Errorf("%s %s %s: %s", p.ImportPath, verb, dep, border.reason)
 				}
 			}
 		}
