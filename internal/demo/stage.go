@@ -208,22 +208,12 @@ func (c *recordedConn) Write(b []byte) (int, error) {
 // A tap sees what the relay sees.
 type tap struct {
 	mu     sync.Mutex
-	submit *api.Submit // the last
-	lookup *api.LookupRequest
+	submit *api.Submit         // the last
 	tls    tls.ConnectionState // of the last connection
 }
 
 func (t *tap) serverOptions() []grpc.ServerOption {
-	return []grpc.ServerOption{grpc.ChainUnaryInterceptor(t.unary), grpc.ChainStreamInterceptor(t.stream)}
-}
-
-func (t *tap) unary(ctx context.Context, request any, _ *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
-	if lookup, ok := request.(*api.LookupRequest); ok {
-		t.mu.Lock()
-		t.lookup = lookup
-		t.mu.Unlock()
-	}
-	return handler(ctx, request)
+	return []grpc.ServerOption{grpc.ChainStreamInterceptor(t.stream)}
 }
 
 func (t *tap) stream(server any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
