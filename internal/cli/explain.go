@@ -56,12 +56,20 @@ func explain(err error) *userError {
 	if errors.Is(err, context.Canceled) {
 		return &userError{status: exitFailure, code: "INTERRUPTED", err: errors.New("interrupted")}
 	}
-	for _, e := range explanations {
+	if told := lookUp(explanations, err); told != nil {
+		return told
+	}
+	return &userError{status: exitFailure, code: "FAILED", err: err}
+}
+
+// lookUp returns what a table says about an error, or nil.
+func lookUp(table []explanation, err error) *userError {
+	for _, e := range table {
 		if errors.Is(err, e.target) {
 			return &userError{status: e.status, code: e.code, err: err, hint: e.hint}
 		}
 	}
-	return &userError{status: exitFailure, code: "FAILED", err: err}
+	return nil
 }
 
 func explainType(err error) *userError {

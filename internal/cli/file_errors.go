@@ -7,12 +7,7 @@ import (
 )
 
 // fileExplanations tell what to do about a file or a key that is not as it should be.
-var fileExplanations = []struct {
-	target error
-	status int
-	code   string
-	hint   string
-}{
+var fileExplanations = []explanation{
 	{seal.ErrTruncated, exitNotAuthentic, "CUT_OFF", "get the whole file from whoever sent it"},
 	{seal.ErrCorrupt, exitNotAuthentic, "CHANGED", "get the file once more from whoever sent it"},
 	{seal.ErrForged, exitNotAuthentic, "FORGED", "do not trust it: whoever encrypted it is not its signer"},
@@ -42,10 +37,8 @@ func explainFile(err error) error {
 	if err == nil || errors.As(err, &explained) {
 		return err
 	}
-	for _, e := range fileExplanations {
-		if errors.Is(err, e.target) {
-			return &userError{status: e.status, code: e.code, err: err, hint: e.hint}
-		}
+	if told := lookUp(fileExplanations, err); told != nil {
+		return told
 	}
 	return err
 }
