@@ -142,11 +142,7 @@ func (t *transition) checkList(list []CommittedProposal, committer LeafIndex) er
 			}
 			touched[q.Removed] = true
 		case *PreSharedKey:
-			if psks[q.PSK.name()] {
-				return invalid("12.2", "two PreSharedKey proposals for one PreSharedKeyID")
-			}
-			psks[q.PSK.name()] = true
-			if err := t.checkPSKUsage(q.PSK); err != nil {
+			if err := t.checkPSK(q.PSK, psks); err != nil {
 				return err
 			}
 		case *GroupContextExtensions:
@@ -164,9 +160,14 @@ func (t *transition) checkList(list []CommittedProposal, committer LeafIndex) er
 	return nil
 }
 
-// checkPSKUsage refuses the resumption PSKs that only the creation of a group may
-// use (RFC 9420, Section 12.1.4).
-func (t *transition) checkPSKUsage(id PreSharedKeyID) error {
+// checkPSK refuses a PSK that stands in the list already (RFC 9420, Section 12.2),
+// which seen remembers, and the resumption PSKs that only the creation of a group
+// may use (Section 12.1.4).
+func (t *transition) checkPSK(id PreSharedKeyID, seen map[string]bool) error {
+	if seen[id.name()] {
+		return invalid("12.2", "two PreSharedKey proposals for one PreSharedKeyID")
+	}
+	seen[id.name()] = true
 	if id.PSKType == PSKTypeResumption && id.Usage != ResumptionPSKUsageApplication && id.Usage != t.creationUsage {
 		return invalid("12.1.4", "resumption PSK for a reinitialisation or branch")
 	}
@@ -188,11 +189,7 @@ func (t *transition) checkExternalList(list []CommittedProposal) error {
 		case *Remove:
 			removes++
 		case *PreSharedKey:
-			if psks[q.PSK.name()] {
-				return invalid("12.2", "two PreSharedKey proposals for one PreSharedKeyID")
-			}
-			psks[q.PSK.name()] = true
-			if err := t.checkPSKUsage(q.PSK); err != nil {
+			if err := t.checkPSK(q.PSK, psks); err != nil {
 				return err
 			}
 		default:
