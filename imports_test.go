@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -25,6 +26,7 @@ var borders = []border{
 	{"sealpost/identity", []string{"sealpost/", "net", "database/sql", "google.golang.org"},
 		"everybody stands on identity; it stands on nobody"},
 	{"sealpost/api", []string{"sealpost/"}, "the wire holds no logic"},
+	{"sealpost/content", []string{"sealpost/", "net", "database/sql"}, "what a message holds is the same whoever carries it"},
 	{"sealpost/seal", []string{"sealpost/relay", "sealpost/messenger", "sealpost/api", "sealpost/internal", "google.golang.org"},
 		"sealing a file needs no server"},
 	{"sealpost/internal/terminal", []string{"sealpost/"}, "it is shared by all front ends"},
@@ -37,6 +39,11 @@ var directBorders = []border{
 	{"sealpost/internal/cli", []string{"sealpost/api", "google.golang.org/grpc"}, "front ends talk to the messenger"},
 }
 
+// libraries are all that a package may link beside the standard library.
+var libraries = map[string][]string{
+	"sealpost/content": {"github.com/fxamacker/cbor/v2", "github.com/x448/float16"},
+}
+
 type listed struct {
 	ImportPath string
 	Imports    []string
@@ -47,6 +54,26 @@ func TestImportBorders(t *testing.T) {
 	packages := listPackages(t)
 	checkBorders(t, packages, borders, "links", func(p listed) []string { return p.Deps })
 	checkBorders(t, packages, directBorders, "imports", func(p listed) []string { return p.Imports })
+}
+
+func TestLibraries(t *testing.T) {
+	seen := 0
+	for _, p := range listPackages(t) {
+		allowed, ok := libraries[p.ImportPath]
+		if !ok {
+			continue
+		}
+		seen++
+		for _, dep := range p.Deps {
+			first, _, _ := strings.Cut(dep, "/")
+			if strings.Contains(first, ".") && !slices.Contains(allowed, dep) {
+				t.Errorf("%s links %s", p.ImportPath, dep)
+			}
+		}
+	}
+	if seen != len(libraries) {
+		t.Errorf("%d of %d packages exist", seen, len(libraries))
+	}
 }
 
 func checkBorders(t *testing.T, packages []listed, borders []border, verb string, reached func(listed) []string) {
