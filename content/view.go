@@ -119,8 +119,8 @@ func (m *Message) reactions() View {
 		}
 		view.Reactions = append(view.Reactions, emoji)
 	}
-	if m.InReplyTo.IsZero() {
-		return View{} // to nothing
+	if len(view.Reactions) == 0 || m.InReplyTo.IsZero() { // none, or to nothing
+		return View{}
 	}
 	return view
 }

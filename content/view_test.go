@@ -156,7 +156,11 @@ func TestViewOfNothing(t *testing.T) {
 			Body: NestedPart{Content: MultiPart{Semantics: ProcessAll, Parts: make([]NestedPart, 3)}},
 		},
 		"unknown semantics": {Body: NestedPart{Content: MultiPart{Semantics: 9}}},
-		"reaction":          {Body: NestedPart{Disposition: DispositionReaction}, InReplyTo: firstID},
+		"no reactions": {
+			InReplyTo: firstID,
+			Body:      NestedPart{Disposition: DispositionReaction, Content: MultiPart{Semantics: ProcessAll}},
+		},
+		"reaction": {Body: NestedPart{Disposition: DispositionReaction}, InReplyTo: firstID},
 	} {
 		if kind := m.Kind(); kind != KindUnknown {
 			t.Errorf("%s: %v", name, kind)
