@@ -75,7 +75,8 @@ func checkExtension(key ExtensionKey, value []byte) error {
 	return nil
 }
 
-// parseExtensions takes the keys; the values are checked when they are encoded again.
+// parseExtensions takes the keys. What is wrong with a name or a value is seen when it is
+// encoded again; an empty name becomes the number 0.
 func parseExtensions(wire map[any]cbor.RawMessage) (Extensions, error) {
 	extensions := make(Extensions, len(wire))
 	for key, value := range wire {
@@ -88,9 +89,6 @@ func parseExtensions(wire map[any]cbor.RawMessage) (Extensions, error) {
 		case int64:
 			extensions[ExtensionKey{Number: key}] = value
 		case string:
-			if key == "" {
-				return nil, malformed("extension has an empty name")
-			}
 			extensions[ExtensionKey{Name: key}] = value
 		default:
 			return nil, malformed("key of an extension is of a forbidden type")

@@ -173,7 +173,11 @@ func FuzzView(f *testing.F) {
 		list := NestedPart{Disposition(disposition), "", MultiPart{PartSemantics(semantics), []NestedPart{part, part}}}
 		for _, body := range []NestedPart{part, list} {
 			for _, id := range []MessageID{{}, firstID} {
-				checkParsed(t, &Message{Salt: Salt{1}, InReplyTo: id, Body: body})
+				m := &Message{Salt: Salt{1}, InReplyTo: id, Body: body}
+				m.View()
+				if _, err := m.Marshal(); err == nil {
+					checkParsed(t, m)
+				}
 			}
 		}
 	})

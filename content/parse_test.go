@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -132,6 +133,15 @@ func TestParseRefuses(t *testing.T) {
 	}
 }
 
+// pairs are n keys, ascending, with values.
+func pairs(n int) string {
+	var list strings.Builder
+	for i := range n {
+		fmt.Fprintf(&list, "%x00", encode(i))
+	}
+	return list.String()
+}
+
 // nested is a body of the given number of levels.
 func nested(levels int) string {
 	if levels == 1 {
@@ -142,16 +152,11 @@ func nested(levels int) string {
 
 // manyParts is a body of n parts in two levels below it.
 func manyParts(n int) string {
-	count := func(n int) string { return "99" + string("0123456789abcdef"[n>>12]) + hex3(n) }
+	count := func(n int) string { return fmt.Sprintf("99%04x", n) }
 	half := (n - 3) / 2
 	rest := n - 3 - half
 	list := func(n int) string { return "8501600300" + count(n) + parts(n, nullPart) }
 	return "850160030082" + list(half) + list(rest)
-}
-
-func hex3(n int) string {
-	const digits = "0123456789abcdef"
-	return string([]byte{digits[n>>8&15], digits[n>>4&15], digits[n&15]})
 }
 
 // What is refused inside of an extension's value.
@@ -181,6 +186,7 @@ func TestParseRefusesValues(t *testing.T) {
 		"long number in map":  "a1011805",
 		"long tag header":     "d80500",
 		"bignum that fits":    "c24105",
+		"negative that fits":  "c34105",
 		"bignum, zeros":       "c24a00010000000000000000",
 		"bignum of a number":  "c205",
 		"NaN with a payload":  "f97e01",
@@ -192,6 +198,7 @@ func TestParseRefusesValues(t *testing.T) {
 		"levels of tags":      "d82081d82080",
 		"levels of maps":      "a101a101a101a0",
 		"1025 elements":       "990401" + parts(1025, "00"),
+		"1025 pairs":          "b90401" + pairs(1025),
 		"two values":          "0000",
 		"end without a begin": "ff",
 	}
@@ -250,6 +257,7 @@ func TestParseKeeps(t *testing.T) {
 		"nested tag and arrays": value("8282421234d82061618242345619168b"),
 		"map of all keys":       value("a401002000416100616100"),
 		"map in a map in a map": value("a101a101a0"),
+		"1024 pairs":            value("b90400" + pairs(1024)),
 		"1024 elements":         value("990400" + parts(1024, "00")),
 		"four levels":           frame(fieldBody, nested(4)),
 		"1024 parts":            frame(fieldBody, manyParts(1024)),
@@ -311,18 +319,23 @@ func TestMarshalRefuses(t *testing.T) {
 	null := NestedPart{Content: NullPart{}}
 	value := []byte{0}
 	cases := map[string]func(*Message){
-		"no salt":           func(m *Message) { m.Salt = Salt{} },
-		"replaces":          func(m *Message) { m.Replaces[0] = 2 },
-		"in reply to":       func(m *Message) { m.InReplyTo[5] = 1 },
-		"topic":             func(m *Message) { m.TopicID = make([]byte, MaxTopicID+1) },
-		"expiry":            func(m *Message) { m.Expires = &Expiration{Relative: true, Seconds: 1 << 31} },
-		"no body":           func(m *Message) { m.Body = NestedPart{} },
-		"language":          func(m *Message) { m.Body.Language = "\xff" },
-		"content type":      func(m *Message) { m.Body.Content = SinglePart{ContentType: "\xff"} },
-		"URL":               func(m *Message) { m.Body.Content = ExternalPart{URL: "\xff"} },
-		"filename":          func(m *Message) { m.Body.Content = ExternalPart{Filename: "\xff"} },
-		"semantics":         func(m *Message) { m.Body.Content = MultiPart{3, []NestedPart{null, null}} },
-		"one part":          func(m *Message) { m.Body.Content = MultiPart{0, []NestedPart{null}} },
+		"no salt":      func(m *Message) { m.Salt = Salt{} },
+		"replaces":     func(m *Message) { m.Replaces[0] = 2 },
+		"in reply to":  func(m *Message) { m.InReplyTo[5] = 1 },
+		"topic":        func(m *Message) { m.TopicID = make([]byte, MaxTopicID+1) },
+		"expiry":       func(m *Message) { m.Expires = &Expiration{Relative: true, Seconds: 1 << 31} },
+		"no body":      func(m *Message) { m.Body = NestedPart{} },
+		"language":     func(m *Message) { m.Body.Language = "\xff" },
+		"content type": func(m *Message) { m.Body.Content = SinglePart{ContentType: "\xff"} },
+		"URL":          func(m *Message) { m.Body.Content = ExternalPart{URL: "\xff"} },
+		"filename":     func(m *Message) { m.Body.Content = ExternalPart{Filename: "\xff"} },
+		"semantics":    func(m *Message) { m.Body.Content = MultiPart{3, []NestedPart{null, null}} },
+		"one part":     func(m *Message) { m.Body.Content = MultiPart{0, []NestedPart{null}} },
+		"five levels": func(m *Message) {
+			for range MaxPartDepth {
+				m.Body.Content = MultiPart{0, []NestedPart{m.Body, null}}
+			}
+		},
 		"part without":      func(m *Message) { m.Body.Content = MultiPart{0, []NestedPart{null, {}}} },
 		"too many parts":    func(m *Message) { m.Body.Content = MultiPart{0, slices.Repeat([]NestedPart{null}, MaxParts)} },
 		"name":              func(m *Message) { m.Extensions = Extensions{{Name: "\xff"}: value} },

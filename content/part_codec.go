@@ -169,12 +169,12 @@ func parsePart[T any](raw cbor.RawMessage, part func(T) (NestedPart, error)) (Ne
 	return part(wire)
 }
 
-// partCardinality looks at the third element of a part. It gives a number that no
-// cardinality has for anything but an array of 3 to 15 elements, whose header has one
-// byte.
+// partCardinality looks at the third element of a part, behind a header of one byte.
+// What is not such an array gives a number that no cardinality has, or does not
+// decode as the part that it seems to be.
 func partCardinality(raw cbor.RawMessage) cardinality {
 	const none = cardinality(0xff)
-	if len(raw) == 0 || raw[0] < 0x83 || raw[0] > 0x8f {
+	if len(raw) == 0 {
 		return none
 	}
 	var found cardinality
