@@ -468,7 +468,7 @@ func TestRolledBackSender(t *testing.T) {
 	guards := make(map[[4]byte]bool)
 	for range 3 {
 		message := must(cloneGroup(t, alice).Encrypt([]byte("again"), nil))
-		data := must(must(ParseMessage(message)).PrivateMessage.decryptSenderData(bob.suite, bob.epoch.secrets.senderDataSecret))
+		data := must(must(ParseMessage(message)).PrivateMessage.decryptSenderData(bob.suite, bob.epoch.secrets.senderData(bob.suite)))
 		if data.generation != 0 {
 			t.Errorf("generation %d", data.generation)
 		}
