@@ -7,6 +7,7 @@ import (
 	"crypto/subtle"
 	"errors"
 	"fmt"
+	"hash"
 )
 
 // labelPrefix begins every label of the protocol (RFC 9420, Section 5.1.2).
@@ -42,21 +43,43 @@ func (s *suite) extract(salt, ikm []byte) []byte {
 
 // expandWithLabel is ExpandWithLabel of RFC 9420, Section 8.
 func (s *suite) expandWithLabel(secret []byte, label string, context []byte, length int) []byte {
-	info := make([]byte, 0, 2+1+len(labelPrefix)+len(label)+4+len(context))
-	info = appendUint16(info, uint16(length))
-	info = appendVarint(info, len(labelPrefix)+len(label))
-	info = append(info, labelPrefix...)
-	info = append(info, label...)
-	info = appendVector(info, context)
 	if length > s.nh {
-		return s.expandLong(secret, info, length)
+		return s.expandLong(secret, appendKDFLabel(nil, label, context, length), length)
 	}
-	// One block of HKDF-Expand (RFC 5869, Section 2.3) covers every length
-	// that the protocol itself asks for.
-	h := hmac.New(s.newHash, secret)
-	h.Write(info)
-	h.Write([]byte{1})
-	return h.Sum(make([]byte, 0, s.nh))[:length]
+	return s.newExpander(secret).withLabel(label, context, length)
+}
+
+// appendKDFLabel appends KDFLabel of RFC 9420, Section 8.
+func appendKDFLabel(b []byte, label string, context []byte, length int) []byte {
+	b = appendUint16(b, uint16(length))
+	b = appendVarint(b, len(labelPrefix)+len(label))
+	b = append(b, labelPrefix...)
+	b = append(b, label...)
+	return appendVector(b, context)
+}
+
+// An expander derives several values from one secret, and does what depends on
+// the secret alone only once.
+type expander struct {
+	mac   hash.Hash
+	used  bool
+	label []byte // room for a KDFLabel
+}
+
+func (s *suite) newExpander(secret []byte) *expander {
+	return &expander{mac: hmac.New(s.newHash, secret), label: make([]byte, 0, 96)}
+}
+
+// withLabel is ExpandWithLabel of RFC 9420, Section 8, for at most KDF.Nh bytes:
+// one block of HKDF-Expand (RFC 5869, Section 2.3).
+func (e *expander) withLabel(label string, context []byte, length int) []byte {
+	if e.used {
+		e.mac.Reset()
+	}
+	e.used = true
+	e.label = append(appendKDFLabel(e.label[:0], label, context, length), 1)
+	e.mac.Write(e.label)
+	return e.mac.Sum(make([]byte, 0, e.mac.Size()))[:length]
 }
 
 func (s *suite) expandLong(secret, info []byte, length int) []byte {
@@ -73,10 +96,9 @@ func (s *suite) deriveSecret(secret []byte, label string) []byte {
 }
 
 // deriveTreeSecret is DeriveTreeSecret of RFC 9420, Section 9.1.
-func (s *suite) deriveTreeSecret(secret []byte, label string, generation uint32, length int) []byte {
+func (e *expander) deriveTreeSecret(label string, generation uint32, length int) []byte {
 	var context [4]byte
-	appendUint32(context[:0], generation)
-	return s.expandWithLabel(secret, label, context[:], length)
+	return e.withLabel(label, appendUint32(context[:0], generation), length)
 }
 
 // refHash is RefHash of RFC 9420, Section 5.2.

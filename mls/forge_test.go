@@ -143,7 +143,7 @@ func (p *person) encryptContent(a *authenticatedContent, padding []byte, guard [
 
 func (p *person) sealSenderData(m *PrivateMessage, data senderData) []byte {
 	g := p.group
-	key, nonce := g.suite.senderDataKey(g.epoch.secrets.senderDataSecret, m.ciphertext)
+	key, nonce := g.suite.senderDataKey(g.epoch.secrets.senderData(g.suite), m.ciphertext)
 	m.encryptedSenderData = g.suite.seal(key, nonce, data.appendTo(nil), m.appendSenderDataAAD(nil))
 	return m.appendTo(appendMessageHeader(nil, WireFormatPrivateMessage))
 }

@@ -285,10 +285,7 @@ func (g *Group) leave() {
 	g.forget(len(g.past))
 	g.saved.deletions = append(g.saved.deletions, g.epoch.messages.keys(g.epoch.context.Epoch)...)
 	g.epoch.messages.wipe()
-	for _, f := range g.epoch.secrets.fields() {
-		clear(*f)
-		*f = nil
-	}
+	g.epoch.secrets.wipe()
 	clear(g.private.keys)
 	g.proposals = nil
 	g.status = groupRemoved
@@ -313,6 +310,15 @@ func (g *Group) advance(next *nextState) {
 	}
 }
 
+// wipe forgets all secrets.
+func (e *epochSecrets) wipe() {
+	for _, f := range e.fields() {
+		clear(*f)
+		*f = nil
+	}
+	e.senderDataExpander = nil
+}
+
 // retire forgets the secrets that a past epoch does not need (RFC 9420,
 // Section 9.2). Slices handed to nobody else are zeroed.
 func (e *epochSecrets) retire() {
@@ -331,9 +337,7 @@ func (g *Group) forget(n int) {
 		g.saved.deletions = append(g.saved.deletions, old.messages.keys(old.context.Epoch)...)
 		g.saved.deletions = append(g.saved.deletions, recordKey(recordEpoch, old.context.Epoch))
 		old.messages.wipe()
-		for _, f := range old.secrets.fields() {
-			clear(*f)
-		}
+		old.secrets.wipe()
 		g.past = g.past[1:]
 	}
 }
@@ -456,7 +460,7 @@ func (g *Group) encrypt(a *authenticatedContent) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := a.protectPrivate(g.suite, g.epoch.secrets.senderDataSecret, use, [4]byte(guard), g.client.config.Padding)
+	b := a.protectPrivate(g.suite, g.epoch.secrets.senderData(g.suite), use, [4]byte(guard), g.client.config.Padding)
 	g.epoch.messages.consume(use)
 	use.wipe()
 	return b, nil

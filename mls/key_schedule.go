@@ -74,6 +74,17 @@ type epochSecrets struct {
 	resumptionPSK      []byte
 	epochAuthenticator []byte
 	initSecret         []byte
+
+	// Each message asks for what derives from the senderDataSecret; see senderData.
+	senderDataExpander *expander
+}
+
+// senderData returns the expander of the sender_data_secret.
+func (e *epochSecrets) senderData(s *suite) *expander {
+	if e.senderDataExpander == nil {
+		e.senderDataExpander = s.newExpander(e.senderDataSecret)
+	}
+	return e.senderDataExpander
 }
 
 // deriveEpoch derives the secrets of an epoch, and wipes the epoch_secret.

@@ -1,7 +1,6 @@
 package mls
 
 import (
-	"bytes"
 	"crypto"
 	"fmt"
 	"slices"
@@ -275,10 +274,24 @@ func (l *LeafNode) credentialCheck(groupID []byte, use CredentialUse, previous *
 	return check
 }
 
-// sameClient reports whether two leaves are of one client: the same signature
-// key, or the same credential.
-func sameClient(a, b *LeafNode) bool {
-	return bytes.Equal(a.SignatureKey, b.SignatureKey) || a.Credential.Equal(b.Credential)
+// A clientSet holds clients by their leaves. Two leaves are of one client if they
+// have the same signature key, or the same credential.
+type clientSet struct {
+	keys        map[string]bool
+	credentials map[string]bool
+}
+
+func newClientSet() *clientSet {
+	return &clientSet{keys: make(map[string]bool), credentials: make(map[string]bool)}
+}
+
+func (s *clientSet) add(l *LeafNode) {
+	s.keys[string(l.SignatureKey)] = true
+	s.credentials[string(l.Credential.appendTo(nil))] = true
+}
+
+func (s *clientSet) has(l *LeafNode) bool {
+	return s.keys[string(l.SignatureKey)] || s.credentials[string(l.Credential.appendTo(nil))]
 }
 
 // LeafOptions is what a client says of itself in its LeafNode. The zero value

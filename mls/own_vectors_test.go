@@ -125,7 +125,7 @@ func (w *vectorWriter) cryptoBasics() (v cryptoBasicsVector) {
 	d.Out = s.deriveSecret(d.Secret, d.Label)
 	t := &v.DeriveTreeSecret
 	t.Secret, t.Label, t.Generation, t.Length = w.secret("secret"), "DeriveTreeSecret", 2694881440, 16
-	t.Out = s.deriveTreeSecret(t.Secret, t.Label, t.Generation, t.Length)
+	t.Out = s.newExpander(t.Secret).deriveTreeSecret(t.Label, t.Generation, t.Length)
 	n := &v.SignWithLabel
 	n.Priv, n.Pub, n.Content, n.Label = w.signaturePriv(p), p.group.ownLeaf().SignatureKey, w.secret("content"), "SignWithLabel"
 	var err error
@@ -242,7 +242,7 @@ func (w *vectorWriter) pskSecret() pskSecretVector {
 func (w *vectorWriter) secretTree() (v secretTreeVector) {
 	v.CipherSuite, v.EncryptionSecret = w.cs, w.secret("encryption")
 	v.SenderData.Secret, v.SenderData.Ciphertext = w.secret("sender data"), w.bytes("ciphertext", 77)
-	v.SenderData.Key, v.SenderData.Nonce = senderDataPair(w.suite.senderDataKey(v.SenderData.Secret, v.SenderData.Ciphertext))
+	v.SenderData.Key, v.SenderData.Nonce = senderDataPair(w.suite.senderDataKey(w.suite.newExpander(v.SenderData.Secret), v.SenderData.Ciphertext))
 	tree := newSecretTree(w.suite, 2, bytes.Clone(v.EncryptionSecret))
 	for i := range LeafIndex(4) {
 		var list []secretTreeVectorRatchet

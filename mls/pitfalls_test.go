@@ -380,6 +380,22 @@ func TestSecretsAreForgotten(t *testing.T) {
 	if next := alice.past[len(alice.past)-1].messages.senders[0][applicationRatchet].next; next != 1 {
 		t.Errorf("next generation is %d", next)
 	}
+	// Memory that held them is zeroed, not only let go of.
+	old := bob.epoch
+	held := [][]byte{old.secrets.initSecret, old.secrets.exporterSecret, old.secrets.confirmationKey, old.secrets.senderDataSecret}
+	r.commit(r.members[0], CommitOptions{})
+	if len(old.secrets.senderDataSecret) == 0 {
+		t.Error("late messages could not be opened")
+	}
+	bob.ForgetPastEpochs(bob.Epoch())
+	for i, secret := range held {
+		if !bytes.Equal(secret, make([]byte, len(secret))) {
+			t.Errorf("secret %d is not zeroed", i)
+		}
+	}
+	if old.secrets.senderDataExpander != nil || len(old.messages.nodes)+len(old.messages.senders) > 0 {
+		t.Error("a past epoch's message keys are kept")
+	}
 }
 
 // TestPrivateKeyPackage stores a private key package, and prints it.

@@ -79,9 +79,9 @@ func readSenderData(r *reader) senderData {
 
 // senderDataKey derives key and nonce of the sender data from a sample of the
 // ciphertext, which may be shorter than the sample would be.
-func (s *suite) senderDataKey(senderDataSecret, ciphertext []byte) (key, nonce []byte) {
+func (s *suite) senderDataKey(senderDataSecret *expander, ciphertext []byte) (key, nonce []byte) {
 	sample := ciphertext[:min(len(ciphertext), s.nh)]
-	return s.expandWithLabel(senderDataSecret, "key", sample, s.nk), s.expandWithLabel(senderDataSecret, "nonce", sample, nonceSize)
+	return senderDataSecret.withLabel("key", sample, s.nk), senderDataSecret.withLabel("nonce", sample, nonceSize)
 }
 
 // guardNonce returns the nonce with the reuse guard applied (RFC 9420,
@@ -94,7 +94,7 @@ func guardNonce(nonce []byte, guard [4]byte) []byte {
 
 // protectPrivate returns a signed content as a PrivateMessage. The key is for the
 // caller to consume.
-func (a *authenticatedContent) protectPrivate(s *suite, senderDataSecret []byte, use *keyUse, guard [4]byte, padding func(int) int) []byte {
+func (a *authenticatedContent) protectPrivate(s *suite, senderDataSecret *expander, use *keyUse, guard [4]byte, padding func(int) int) []byte {
 	m := &PrivateMessage{
 		groupID:           a.content.groupID,
 		epoch:             a.content.epoch,
@@ -116,7 +116,7 @@ func (a *authenticatedContent) protectPrivate(s *suite, senderDataSecret []byte,
 }
 
 // decryptSenderData says who sent the message, and which key it takes.
-func (m *PrivateMessage) decryptSenderData(s *suite, senderDataSecret []byte) (senderData, error) {
+func (m *PrivateMessage) decryptSenderData(s *suite, senderDataSecret *expander) (senderData, error) {
 	key, nonce := s.senderDataKey(senderDataSecret, m.ciphertext)
 	plaintext, err := s.open(key, nonce, m.encryptedSenderData, m.appendSenderDataAAD(nil))
 	if err != nil {

@@ -217,7 +217,7 @@ func (g *Group) processPrivate(m *PrivateMessage) (Processed, error) {
 // open decrypts and verifies a PrivateMessage of an epoch. The key is for the
 // caller to consume.
 func (g *Group) open(e *epochState, m *PrivateMessage) (*authenticatedContent, *keyUse, error) {
-	data, err := m.decryptSenderData(g.suite, e.secrets.senderDataSecret)
+	data, err := m.decryptSenderData(g.suite, e.secrets.senderData(g.suite))
 	if err != nil {
 		return nil, nil, err
 	}

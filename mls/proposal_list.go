@@ -213,7 +213,7 @@ func (g *Group) selectProposals(byValue []CommittedProposal) []CommittedProposal
 	own := g.private.leaf
 	removed, updated := make(map[LeafIndex]bool), make(map[LeafIndex]bool)
 	psks := make(map[string]bool)
-	var clients []*LeafNode
+	clients := newClientSet()
 	extensions, reInit := false, false
 	for _, p := range byValue {
 		switch q := p.Proposal.(type) {
@@ -222,7 +222,7 @@ func (g *Group) selectProposals(byValue []CommittedProposal) []CommittedProposal
 		case *PreSharedKey:
 			psks[q.PSK.name()] = true
 		case *Add:
-			clients = append(clients, q.KeyPackage.LeafNode)
+			clients.add(q.KeyPackage.LeafNode)
 		case *GroupContextExtensions:
 			extensions = true
 		case *ReInit:
@@ -244,6 +244,7 @@ func (g *Group) selectProposals(byValue []CommittedProposal) []CommittedProposal
 			keep(p)
 		}
 	}
+	freed := g.keysOf(removed)
 	for _, p := range slices.Backward(g.proposals) {
 		switch q := p.proposal.(type) {
 		case *Update:
@@ -258,9 +259,8 @@ func (g *Group) selectProposals(byValue []CommittedProposal) []CommittedProposal
 				keep(p)
 			}
 		case *Add:
-			leaf := q.KeyPackage.LeafNode
-			if !slices.ContainsFunc(clients, func(o *LeafNode) bool { return sameClient(o, leaf) }) && g.canAdd(leaf, removed) {
-				clients = append(clients, leaf)
+			if leaf := q.KeyPackage.LeafNode; !clients.has(leaf) && g.canAdd(leaf, freed) {
+				clients.add(leaf)
 				keep(p)
 			}
 		case *GroupContextExtensions:
@@ -281,19 +281,21 @@ func (g *Group) selectProposals(byValue []CommittedProposal) []CommittedProposal
 	return selected
 }
 
-// canAdd reports whether a client is not a member yet, or one that is going to be
-// removed.
-func (g *Group) canAdd(leaf *LeafNode, removed map[LeafIndex]bool) bool {
-	x := g.index
-	if x.count(encryptionIndex(leaf.EncryptionKey)) == 0 && x.count(signatureIndex(leaf.SignatureKey)) == 0 {
-		return true
-	}
-	ok := true
-	g.epoch.tree.leaves(func(i LeafIndex, l *LeafNode) bool {
-		if !removed[i] && (bytes.Equal(l.SignatureKey, leaf.SignatureKey) || bytes.Equal(l.EncryptionKey, leaf.EncryptionKey)) {
-			ok = false
+// keysOf counts the keys of members.
+func (g *Group) keysOf(members map[LeafIndex]bool) map[indexKey]int {
+	keys := make(map[indexKey]int)
+	for i := range members {
+		if l := g.epoch.tree.leaf(i); l != nil {
+			keys[encryptionIndex(l.EncryptionKey)]++
+			keys[signatureIndex(l.SignatureKey)]++
 		}
-		return ok
-	})
-	return ok
+	}
+	return keys
+}
+
+// canAdd reports whether a client is not a member yet, or one that is going to be
+// removed, which frees its keys.
+func (g *Group) canAdd(leaf *LeafNode, freed map[indexKey]int) bool {
+	encryption, signature := encryptionIndex(leaf.EncryptionKey), signatureIndex(leaf.SignatureKey)
+	return g.index.count(encryption) == freed[encryption] && g.index.count(signature) == freed[signature]
 }

@@ -178,17 +178,18 @@ func (r *ratchet) advance(s *suite, use *keyUse, generation uint32) error {
 		after.skipped = slices.Clone(r.skipped)
 	}
 	for g := r.next; ; g++ {
+		secret := s.newExpander(after.secret)
 		if generation-g <= MaxSkippedKeys {
 			use.messageKey = messageKey{
 				generation: g,
-				key:        s.deriveTreeSecret(after.secret, "key", g, s.nk),
-				nonce:      s.deriveTreeSecret(after.secret, "nonce", g, nonceSize),
+				key:        secret.deriveTreeSecret("key", g, s.nk),
+				nonce:      secret.deriveTreeSecret("nonce", g, nonceSize),
 			}
 			if g != generation {
 				after.skipped = append(after.skipped, use.messageKey)
 			}
 		}
-		after.secret = s.deriveTreeSecret(after.secret, "secret", g, s.nh)
+		after.secret = secret.deriveTreeSecret("secret", g, s.nh)
 		if g == generation {
 			break
 		}

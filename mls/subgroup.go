@@ -15,8 +15,9 @@ func (g *Group) Branch(id Identity, keyPackages []*KeyPackage, opts GroupOptions
 	if err := g.checkActive(); err != nil {
 		return nil, nil, err
 	}
+	members := g.epoch.tree.clients()
 	for _, k := range keyPackages {
-		if !g.epoch.tree.hasClient(k.LeafNode) {
+		if !members.has(k.LeafNode) {
 			return nil, nil, invalid("11.3", "key package of a client that is not a member")
 		}
 	}
@@ -51,16 +52,16 @@ func (g *Group) checkSameMembers(keyPackages []*KeyPackage) error {
 	if len(keyPackages) != g.Size()-1 {
 		return invalid("11.2", "%d key packages for %d other members", len(keyPackages), g.Size()-1)
 	}
+	clients := newClientSet()
+	for _, k := range keyPackages {
+		clients.add(k.LeafNode)
+	}
 	var err error
 	g.epoch.tree.leaves(func(i LeafIndex, l *LeafNode) bool {
-		found := i == g.private.leaf
-		for _, k := range keyPackages {
-			found = found || sameClient(k.LeafNode, l)
-		}
-		if !found {
+		if i != g.private.leaf && !clients.has(l) {
 			err = invalid("11.2", "no key package of member %d", i)
 		}
-		return found
+		return err == nil
 	})
 	return err
 }
@@ -85,21 +86,21 @@ func (g *Group) openSuccessor(cs CipherSuite, id Identity, keyPackages []*KeyPac
 	return next, pending.Welcome, nil
 }
 
-// hasClient reports whether a client has a leaf in the tree.
-func (t *ratchetTree) hasClient(leaf *LeafNode) bool {
-	found := false
+// clients returns the clients that have a leaf in the tree.
+func (t *ratchetTree) clients() *clientSet {
+	s := newClientSet()
 	t.leaves(func(_ LeafIndex, l *LeafNode) bool {
-		found = sameClient(l, leaf)
-		return !found
+		s.add(l)
+		return true
 	})
-	return found
+	return s
 }
 
 // includes reports whether all clients of other have a leaf in the tree.
 func (t *ratchetTree) includes(other *ratchetTree) bool {
-	all := true
+	clients, all := t.clients(), true
 	other.leaves(func(_ LeafIndex, l *LeafNode) bool {
-		all = t.hasClient(l)
+		all = clients.has(l)
 		return all
 	})
 	return all

@@ -265,9 +265,7 @@ func (n *nextState) wipe() {
 	if n.epoch == nil {
 		return
 	}
-	for _, f := range n.epoch.secrets.fields() {
-		clear(*f)
-	}
+	n.epoch.secrets.wipe()
 	n.epoch.messages.wipe()
 }
 

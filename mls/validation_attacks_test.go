@@ -9,24 +9,19 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 )
 
 // The tests of this file play attackers: they spend our time, block a group, fish
 // for secrets in what is printed, or feed a damaged state.
 
-// quickly fails if f takes far longer than an honest input of that size. The bounds
-// are loose: what they are to catch is quadratic, and takes minutes.
-func quickly(t *testing.T, f func()) {
+// costly runs what an honest implementation does in a second or less. What takes
+// quadratic time on inputs of these sizes meets the deadline of the whole run.
+func costly(t *testing.T, f func()) {
 	t.Helper()
 	if testing.Short() {
 		t.Skip("takes a second")
 	}
-	start := time.Now()
 	f()
-	if d := time.Since(start); d > 15*time.Second {
-		t.Fatalf("took %v", d)
-	}
 }
 
 // TestManyCandidatesForOneParentHash has a root that lists all leaves but one as
@@ -48,7 +43,7 @@ func TestManyCandidatesForOneParentHash(t *testing.T) {
 	for i := range 1 << (height - 1) {
 		nodes[2*i].leaf.ParentHash = hash
 	}
-	quickly(t, func() {
+	costly(t, func() {
 		if err := treeOf(s, nodes).verifyParentHashes(); err != nil {
 			t.Error(err)
 		}
@@ -71,7 +66,7 @@ func TestPathOfMillionKeys(t *testing.T) {
 		}
 	}}
 	message := f.public(t, bob)
-	quickly(t, func() {
+	costly(t, func() {
 		_, err := r.members[0].group.Process(message)
 		checkRefusal(t, err, brokenRule{"7.6", "nodes instead of"})
 	})
@@ -95,7 +90,7 @@ func TestLeafOfAllTypes(t *testing.T) {
 		k.Extensions = extensions
 	})
 	r := newRoom(t, classic, Config{}, 1)
-	quickly(t, func() {
+	costly(t, func() {
 		for range 10 {
 			if err := r.members[0].client.ValidateKeyPackage(k.KeyPackage); err != nil {
 				t.Fatal(err)
@@ -121,7 +116,7 @@ func TestWelcomeOfManyPSKs(t *testing.T) {
 	}
 	secrets.psks = append(secrets.psks, secrets.psks[0])
 	joiner := &joiner{client: must(NewClient(acceptAll, Config{PSKs: store})), suite: j.next.epoch.tree.suite, secrets: secrets}
-	quickly(t, func() {
+	costly(t, func() {
 		_, err := joiner.pskValues()
 		checkRefusal(t, err, brokenRule{"12.2", "listed twice"})
 	})
@@ -468,7 +463,7 @@ func TestRolledBackSender(t *testing.T) {
 	guards := make(map[[4]byte]bool)
 	for range 3 {
 		message := must(cloneGroup(t, alice).Encrypt([]byte("again"), nil))
-		data := must(must(ParseMessage(message)).PrivateMessage.decryptSenderData(bob.suite, bob.epoch.secrets.senderDataSecret))
+		data := must(must(ParseMessage(message)).PrivateMessage.decryptSenderData(bob.suite, bob.epoch.secrets.senderData(bob.suite)))
 		if data.generation != 0 {
 			t.Errorf("generation %d", data.generation)
 		}

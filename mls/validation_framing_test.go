@@ -31,7 +31,7 @@ func forgePrivate(t testing.TB, g *Group, a *authenticatedContent, plain func([]
 }
 
 func sealSenderData(g *Group, m *PrivateMessage, data []byte) []byte {
-	key, nonce := g.suite.senderDataKey(g.epoch.secrets.senderDataSecret, m.ciphertext)
+	key, nonce := g.suite.senderDataKey(g.epoch.secrets.senderData(g.suite), m.ciphertext)
 	m.encryptedSenderData = g.suite.seal(key, nonce, data, m.appendSenderDataAAD(nil))
 	return m.appendTo(appendMessageHeader(nil, WireFormatPrivateMessage))
 }

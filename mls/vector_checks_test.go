@@ -117,7 +117,7 @@ func checkCryptoBasics(v cryptoBasicsVector) error {
 		expect("RefHash", s.refHash(v.RefHash.Label, v.RefHash.Value), v.RefHash.Out),
 		expect("ExpandWithLabel", s.expandWithLabel(x.Secret, x.Label, x.Context, x.Length), x.Out),
 		expect("DeriveSecret", s.deriveSecret(d.Secret, d.Label), d.Out),
-		expect("DeriveTreeSecret", s.deriveTreeSecret(t.Secret, t.Label, t.Generation, t.Length), t.Out),
+		expect("DeriveTreeSecret", s.newExpander(t.Secret).deriveTreeSecret(t.Label, t.Generation, t.Length), t.Out),
 	); err != nil {
 		return err
 	}
@@ -188,7 +188,7 @@ func checkSecretTree(v secretTreeVector) error {
 	if err != nil {
 		return err
 	}
-	key, nonce := s.senderDataKey(v.SenderData.Secret, v.SenderData.Ciphertext)
+	key, nonce := s.senderDataKey(s.newExpander(v.SenderData.Secret), v.SenderData.Ciphertext)
 	if err := errors.Join(expect("sender data key", key, v.SenderData.Key), expect("sender data nonce", nonce, v.SenderData.Nonce)); err != nil {
 		return err
 	}
@@ -311,7 +311,7 @@ func (v messageProtectionVector) checkPrivate(s *suite, message, raw []byte) err
 		return errors.New("not a PrivateMessage")
 	}
 	p := m.PrivateMessage
-	data, err := p.decryptSenderData(s, v.SenderDataSecret)
+	data, err := p.decryptSenderData(s, s.newExpander(v.SenderDataSecret))
 	if err != nil {
 		return err
 	}
@@ -356,7 +356,7 @@ func (v messageProtectionVector) protect(s *suite, c content) (public, private [
 	if err != nil {
 		return nil, nil, err
 	}
-	return public, a.protectPrivate(s, v.SenderDataSecret, use, [4]byte{1, 2, 3, 4}, DefaultPadding), nil
+	return public, a.protectPrivate(s, s.newExpander(v.SenderDataSecret), use, [4]byte{1, 2, 3, 4}, DefaultPadding), nil
 }
 
 func (v messageProtectionVector) checkOwnProtection(s *suite, c content, raw []byte) error {

@@ -297,3 +297,34 @@ func TestTreeOutOfBand(t *testing.T) {
 	p.join(pending.Welcome, JoinOptions{RatchetTree: alice.group.RatchetTree()})
 	(&room{t: t, members: []*person{alice, p}}).checkAgreement()
 }
+
+// TestWelcomeNamesItsMembers reads from a Welcome what a delivery service needs
+// to hand it out (RFC 9420, Section 12.4.3.1).
+func TestWelcomeNamesItsMembers(t *testing.T) {
+	alice := newPerson(t, "alice", classic, Config{})
+	alice.create(GroupOptions{})
+	var want [][]byte
+	var proposals []Proposal
+	for _, name := range []string{"bob", "carol"} {
+		k := newPerson(t, name, classic, Config{}).keyPackage()
+		ref, err := k.Ref()
+		if err != nil {
+			t.Fatal(err)
+		}
+		want, proposals = append(want, ref), append(proposals, &Add{k})
+	}
+	pending, err := alice.group.Commit(CommitOptions{Proposals: proposals})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := ParseMessage(pending.Welcome)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m.Welcome.CipherSuite() != classic {
+		t.Errorf("suite %v", m.Welcome.CipherSuite())
+	}
+	if got := m.Welcome.NewMembers(); !slices.EqualFunc(got, want, bytes.Equal) {
+		t.Errorf("got %x, want %x", got, want)
+	}
+}
