@@ -374,3 +374,33 @@ func TestPSKs(t *testing.T) {
 		t.Errorf("joining with another PSK: %v", err)
 	}
 }
+
+// TestStoredProposalsAreBounded has a member propose without end.
+func TestStoredProposalsAreBounded(t *testing.T) {
+	r := newRoom(t, classic, Config{}, 3)
+	alice, bob := r.members[0].group, r.members[1].group
+	for i := range MaxStoredProposals {
+		alice.proposals = append(alice.proposals, &storedProposal{ref: appendUint32(nil, uint32(i))})
+	}
+	message, err := bob.Propose(&Remove{2}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := alice.Process(message); !errors.Is(err, ErrTooLarge) {
+		t.Errorf("got %v", err)
+	}
+	if len(alice.proposals) != MaxStoredProposals {
+		t.Errorf("%d proposals are kept", len(alice.proposals))
+	}
+}
+
+// TestOwnPublicMessage gives a member its own proposal back.
+func TestOwnPublicMessage(t *testing.T) {
+	r := newRoom(t, classic, Config{PublicHandshakes: true}, 3)
+	alice := r.members[0].group
+	message, err := alice.Propose(&Remove{2}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	refused(t, alice, message, ErrOwnMessage)
+}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -326,5 +327,37 @@ func TestWelcomeNamesItsMembers(t *testing.T) {
 	}
 	if got := m.Welcome.NewMembers(); !slices.EqualFunc(got, want, bytes.Equal) {
 		t.Errorf("got %x, want %x", got, want)
+	}
+}
+
+// TestForeignInitKey joins with a private key that is another key package's.
+func TestForeignInitKey(t *testing.T) {
+	alice, bob := newPerson(t, "alice", classic, Config{}), newPerson(t, "bob", classic, Config{})
+	alice.create(GroupOptions{})
+	pending, err := alice.group.Commit(CommitOptions{Proposals: []Proposal{&Add{bob.keyPackage()}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	bob.keyPackage()
+	mixed := *bob.kps[0]
+	mixed.InitKey = bob.kps[1].InitKey
+	_, _, err = bob.client.Join(pending.Welcome, []*PrivateKeyPackage{&mixed}, bob.id.Signer, JoinOptions{})
+	if err == nil || !strings.Contains(err.Error(), "does not belong to the key package") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// TestJoinWithoutTree leaves the ratchet tree out of the Welcome, and gives it by
+// no other means either.
+func TestJoinWithoutTree(t *testing.T) {
+	alice, bob := newPerson(t, "alice", classic, Config{}), newPerson(t, "bob", classic, Config{})
+	alice.create(GroupOptions{})
+	pending, err := alice.group.Commit(CommitOptions{Proposals: []Proposal{&Add{bob.keyPackage()}}, OmitRatchetTree: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, _, err = bob.client.Join(pending.Welcome, bob.kps, bob.id.Signer, JoinOptions{})
+	if err == nil || !strings.Contains(err.Error(), "neither in the GroupInfo nor given") {
+		t.Errorf("got %v", err)
 	}
 }
