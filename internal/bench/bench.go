@@ -63,19 +63,20 @@ func Run(ctx context.Context, c Config) (result Result, err error) {
 		return Result{}, fmt.Errorf("starting a relay: %w", err)
 	}
 	defer func() { err = errors.Join(err, r.stop()) }()
-	pairs, err := r.connectPairs(ctx, c.Pairs)
+	connected, err := r.connectPairs(ctx, c.Pairs)
 	if err != nil {
 		return Result{}, fmt.Errorf("connecting: %w", err)
 	}
-	defer func() {
-		for _, p := range pairs {
-			p.close()
-		}
-	}()
-	return measure(ctx, c, pairs)
+	pairs := make([]Pair, len(connected))
+	for i, p := range connected {
+		defer p.close()
+		pairs[i] = p.Pair
+	}
+	return Measure(ctx, c, pairs)
 }
 
-func measure(ctx context.Context, c Config, pairs []*pair) (Result, error) {
+// Measure makes the load on lines that are connected: each of c.Pairs pairs.
+func Measure(ctx context.Context, c Config, pairs []Pair) (Result, error) {
 	cpu := ProcessorTime()
 	run := run{Config: c, start: time.Now(), latency: newHistogram()}
 	group, ctx := errgroup.WithContext(ctx)
@@ -127,7 +128,7 @@ func (r *run) due(sender, message int) time.Duration {
 	return time.Duration(float64(message*r.Pairs+sender) * float64(time.Second) / float64(r.Rate))
 }
 
-func (r *run) send(ctx context.Context, p *pair, sender, count int) error {
+func (r *run) send(ctx context.Context, p Pair, sender, count int) error {
 	next := func(message int) (*api.Submit, error) {
 		at := r.due(sender, message)
 		if err := sleepUntil(ctx, r.start.Add(at)); err != nil {
@@ -138,7 +139,7 @@ func (r *run) send(ctx context.Context, p *pair, sender, count int) error {
 		}
 		return p.submit(r.Size, at), nil
 	}
-	if err := Pipeline(p.sender, count, r.Window, next); err != nil {
+	if err := pipeline(p.Sender, count, r.Window, next); err != nil {
 		return fmt.Errorf("submitting: %w", err)
 	}
 	now := int64(time.Since(r.start))
@@ -168,10 +169,10 @@ func sleepUntil(ctx context.Context, at time.Time) error {
 // ackEvery is how many envelopes a receiver takes before it acknowledges them.
 const ackEvery = 64
 
-func (r *run) receive(p *pair, count int) error {
+func (r *run) receive(p Pair, count int) error {
 	latency := newHistogram()
 	for n := 1; n <= count; n++ {
-		frame, err := nextFrame(p.receiver)
+		frame, err := nextFrame(p.Receiver)
 		if err != nil {
 			return fmt.Errorf("receiving: %w", err)
 		}

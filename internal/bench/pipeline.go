@@ -11,9 +11,9 @@ import (
 // Stream is the client's side of api.Delivery.Connect.
 type Stream = grpc.BidiStreamingClient[api.ClientFrame, api.ServerFrame]
 
-// Pipeline submits what next returns for 0 to count-1, with at most window
+// pipeline submits what next returns for 0 to count-1, with at most window
 // submits unanswered, and returns when all are accepted.
-func Pipeline(stream Stream, count, window int, next func(int) (*api.Submit, error)) error {
+func pipeline(stream Stream, count, window int, next func(int) (*api.Submit, error)) error {
 	free := make(chan struct{}, window)
 	for range window {
 		free <- struct{}{}

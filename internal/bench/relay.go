@@ -89,12 +89,17 @@ func listen(dir string, store relay.Store) (*relay.Server, net.Listener, error) 
 	return server, listener, nil
 }
 
-// A pair is a device that submits and the device that receives.
+// A Pair is the lines of a device that submits and of the device that receives.
+type Pair struct {
+	Sender, Receiver Stream
+	Recipient        identity.DeviceID // whose line Receiver is
+}
+
+// A pair is a Pair and what it takes to end it.
 type pair struct {
-	sender, receiver Stream
-	recipient        identity.DeviceID
-	conns            []*grpc.ClientConn
-	cancel           context.CancelFunc
+	Pair
+	conns  []*grpc.ClientConn
+	cancel context.CancelFunc
 }
 
 func (r *localRelay) connectPairs(ctx context.Context, n int) (pairs []*pair, err error) {
@@ -103,9 +108,9 @@ func (r *localRelay) connectPairs(ctx context.Context, n int) (pairs []*pair, er
 		ctx, cancel := context.WithCancel(ctx)
 		p.cancel = cancel
 		pairs = append(pairs, p)
-		p.sender, _, err = r.connect(ctx, p, fmt.Sprintf("sender-%d", i))
+		p.Sender, _, err = r.connect(ctx, p, fmt.Sprintf("sender-%d", i))
 		if err == nil {
-			p.receiver, p.recipient, err = r.connect(ctx, p, fmt.Sprintf("receiver-%d", i))
+			p.Receiver, p.Recipient, err = r.connect(ctx, p, fmt.Sprintf("receiver-%d", i))
 		}
 		if err != nil {
 			for _, p := range pairs {
@@ -169,20 +174,20 @@ func (r *localRelay) tls() *tls.Config {
 }
 
 // submit makes a submit that tells its time, counted from the start of the run.
-func (p *pair) submit(size int, at time.Duration) *api.Submit {
+func (p Pair) submit(size int, at time.Duration) *api.Submit {
 	payload := make([]byte, size)
 	binary.BigEndian.PutUint64(payload, uint64(at))
 	id := make([]byte, api.SubmitIDSize)
 	rand.Read(id) // never fails (crypto/rand)
-	return &api.Submit{Id: id, Recipients: [][]byte{p.recipient[:]}, Kind: api.Kind_KIND_APPLICATION, Payload: payload}
+	return &api.Submit{Id: id, Recipients: [][]byte{p.Recipient[:]}, Kind: api.Kind_KIND_APPLICATION, Payload: payload}
 }
 
 func submittedAt(payload []byte) time.Duration {
 	return time.Duration(binary.BigEndian.Uint64(payload))
 }
 
-func (p *pair) ack(sequence uint64) error {
-	return p.receiver.Send(&api.ClientFrame{Frame: &api.ClientFrame_Ack{Ack: &api.Ack{Sequence: sequence}}})
+func (p Pair) ack(sequence uint64) error {
+	return p.Receiver.Send(&api.ClientFrame{Frame: &api.ClientFrame_Ack{Ack: &api.Ack{Sequence: sequence}}})
 }
 
 // ProcessorTime returns what this process has used of the processors.
