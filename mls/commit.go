@@ -389,7 +389,7 @@ func (b *commitBuilder) protect(g *Group) (*PendingCommit, error) {
 // it is.
 type StagedCommit struct {
 	// Committer is who made the commit: a member, or the joiner of an external
-	// commit.
+	// commit, who is the last one of Added then.
 	Committer Sender
 
 	// Proposals are those that the commit covers.
@@ -510,10 +510,14 @@ func (g *Group) confirm(t *transition, a *authenticatedContent, commitSecret []b
 // resolveProposals looks up the proposals that a commit refers to, and checks
 // those that it brings by value.
 func (g *Group) resolveProposals(commit *Commit, sender Sender) ([]CommittedProposal, error) {
+	stored := make(map[string]*storedProposal, len(g.proposals))
+	for _, p := range g.proposals {
+		stored[string(p.ref)] = p
+	}
 	var list []CommittedProposal
 	for _, p := range commit.proposals {
 		if p.proposal == nil {
-			stored := g.storedProposal(p.reference)
+			stored := stored[string(p.reference)]
 			if stored == nil {
 				return nil, ErrUnknownProposal
 			}

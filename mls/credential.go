@@ -5,6 +5,9 @@ import (
 	"crypto"
 	"errors"
 	"fmt"
+
+	"golang.org/x/crypto/cryptobyte"
+	"golang.org/x/crypto/cryptobyte/asn1"
 )
 
 // A CredentialType says how a [Credential] names its holder (RFC 9420,
@@ -31,7 +34,8 @@ type Credential struct {
 	Identity []byte
 
 	// Certificates holds the DER certificates of an X.509 credential, the one of
-	// the signature key first.
+	// the signature key first. That it is of the signature key is checked here; all
+	// else about certificates is for the [AuthenticationService].
 	Certificates [][]byte
 }
 
@@ -176,8 +180,51 @@ func (id Identity) publicKey(s *suite) ([]byte, error) {
 	return key, nil
 }
 
+// checkCertificate checks that the first certificate of an X.509 credential is of
+// the signature key that the credential stands beside (RFC 9420, Section 5.3).
+func (c Credential) checkCertificate(signatureKey []byte) error {
+	if c.CredentialType != CredentialTypeX509 {
+		return nil
+	}
+	if len(c.Certificates) == 0 {
+		return invalid("5.3", "X.509 credential without a certificate")
+	}
+	if !bytes.Equal(certificateKey(c.Certificates[0]), signatureKey) {
+		return invalid("5.3", "X.509 certificate is of another key than the signature key")
+	}
+	return nil
+}
+
+// certificateKey returns the subjectPublicKey of a DER certificate (RFC 5280,
+// Section 4.1), which has the form of a SignaturePublicKey; nil if it has none.
+// Package crypto/x509 would link the network into this one.
+func certificateKey(der []byte) []byte {
+	var certificate, tbs, info cryptobyte.String
+	var key []byte
+	input := cryptobyte.String(der)
+	version := asn1.Tag(0).Constructed().ContextSpecific()
+	ok := input.ReadASN1(&certificate, asn1.SEQUENCE) && input.Empty() &&
+		certificate.ReadASN1(&tbs, asn1.SEQUENCE) &&
+		tbs.SkipOptionalASN1(version) &&
+		tbs.SkipASN1(asn1.INTEGER) && // serialNumber
+		tbs.SkipASN1(asn1.SEQUENCE) && // signature
+		tbs.SkipASN1(asn1.SEQUENCE) && // issuer
+		tbs.SkipASN1(asn1.SEQUENCE) && // validity
+		tbs.SkipASN1(asn1.SEQUENCE) && // subject
+		tbs.ReadASN1(&info, asn1.SEQUENCE) &&
+		info.SkipASN1(asn1.SEQUENCE) && // algorithm
+		info.ReadASN1BitStringAsBytes(&key) && info.Empty()
+	if !ok {
+		return nil
+	}
+	return key
+}
+
 // authenticate asks the application about a credential.
 func (c *Client) authenticate(check CredentialCheck) error {
+	if err := check.Credential.checkCertificate(check.SignatureKey); err != nil {
+		return err
+	}
 	if err := c.auth.ValidateCredential(check); err != nil {
 		return fmt.Errorf("authenticating %s: %w", check.Use, err)
 	}

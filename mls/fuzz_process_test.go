@@ -41,7 +41,7 @@ func FuzzProcessForged(f *testing.F) {
 		{contentType: ContentTypeProposal, proposal: &GroupContextExtensions{demandingOptions.Extensions}},
 		text("hello"),
 	}
-	external := (&forgery{external: joiner, leaf: func(l *LeafNode) { l.Capabilities = bob.ownLeaf().Capabilities }}).forge(f, bob).content.content
+	external := (&forgery{external: joiner, leaf: func(l *LeafNode) { l.Capabilities, l.Extensions = bob.ownLeaf().Capabilities, nil }}).forge(f, bob).content.content
 	next := must(carol.Encrypt([]byte("next"), nil))
 	commit := (&forgery{}).public(f, carol)
 	for i := range contents {

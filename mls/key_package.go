@@ -202,6 +202,8 @@ func (c *Client) NewKeyPackage(cs CipherSuite, id Identity, opts KeyPackageOptio
 			return nil, errors.New("mls: key package extension is not among the supported extensions")
 		}
 	}
+	// A KeyPackage has the same GREASE as its leaf, whose capabilities list it.
+	extensions = append(extensions, leaf.Extensions[len(leaf.Extensions)-1])
 	initKey, err := c.generateKeyPair(s)
 	if err != nil {
 		return nil, err

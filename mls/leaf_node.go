@@ -119,13 +119,20 @@ func (l Lifetime) checkRange(longest time.Duration) error {
 	return nil
 }
 
-// checkTime compares a lifetime with the clock.
-func (l Lifetime) checkTime(now time.Time) error {
-	t := now.Unix()
-	if t < 0 || uint64(t) < l.NotBefore {
+// checkBegun refuses a lifetime that begins after now.
+func (l Lifetime) checkBegun(now time.Time) error {
+	if uint64(max(0, now.Unix())) < l.NotBefore {
 		return invalid("7.3", "lifetime has not begun")
 	}
-	if uint64(t) > l.NotAfter {
+	return nil
+}
+
+// checkTime refuses a lifetime that does not include now.
+func (l Lifetime) checkTime(now time.Time) error {
+	if err := l.checkBegun(now); err != nil {
+		return err
+	}
+	if uint64(max(0, now.Unix())) > l.NotAfter {
 		return invalid("7.3", "lifetime has ended")
 	}
 	return nil
@@ -314,7 +321,7 @@ func (c *Client) newLeafNode(s *suite, id Identity, opts LeafOptions) (*LeafNode
 	if err != nil {
 		return nil, err
 	}
-	grease, err := c.random(4)
+	grease, err := c.random(8)
 	if err != nil {
 		return nil, err
 	}
@@ -341,7 +348,7 @@ func (c *Client) newLeafNode(s *suite, id Identity, opts LeafOptions) (*LeafNode
 		SignatureKey: publicKey,
 		Credential:   id.Credential,
 		Capabilities: caps,
-		Extensions:   opts.Extensions,
+		Extensions:   append(slices.Clip(opts.Extensions), Extension{ExtensionType(greaseValue(grease[1])), grease[4:]}),
 	}, nil
 }
 

@@ -102,12 +102,15 @@ func TestUnknownValues(t *testing.T) {
 func TestGREASE(t *testing.T) {
 	p := newPerson(t, "p", classic, Config{})
 	isGREASE := func(v uint16) bool { return v&0x0F0F == 0x0A0A && v>>8 == v&0xFF && v != 0xFAFA }
-	c := p.keyPackage().LeafNode.Capabilities
+	k := p.keyPackage()
+	c := k.LeafNode.Capabilities
 	for name, last := range map[string]uint16{
 		"suites":      uint16(c.CipherSuites[len(c.CipherSuites)-1]),
 		"extensions":  uint16(c.Extensions[len(c.Extensions)-1]),
 		"proposals":   uint16(c.Proposals[len(c.Proposals)-1]),
 		"credentials": uint16(c.Credentials[len(c.Credentials)-1]),
+		"KeyPackage":  uint16(k.Extensions[len(k.Extensions)-1].ExtensionType),
+		"LeafNode":    uint16(k.LeafNode.Extensions[len(k.LeafNode.Extensions)-1].ExtensionType),
 	} {
 		if !isGREASE(last) {
 			t.Errorf("%s end in %04X", name, last)

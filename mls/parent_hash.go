@@ -39,19 +39,12 @@ func (t *ratchetTree) chains(p *treeNode, cIndex nodeIndex, c *treeNode, sIndex 
 	if len(res) != len(unmerged)+1 {
 		return 0
 	}
-	var d *resolvedNode
-	for i, r := range res {
-		if r.node.leaf != nil {
-			if _, found := slices.BinarySearch(unmerged, uint32(r.index.firstLeaf())); found {
-				continue
-			}
-		}
-		if d != nil {
-			return 0
-		}
-		d = &res[i]
-	}
-	if d == nil || !bytes.Equal(d.parentHash(), t.parentHash(p.parent, s, sIndex)) {
+	// checkUnmergedLeaves has shown that they are all in the resolution.
+	d := res[slices.IndexFunc(res, func(r resolvedNode) bool {
+		_, found := slices.BinarySearch(unmerged, uint32(r.index.firstLeaf()))
+		return r.node.leaf == nil || !found
+	})]
+	if !bytes.Equal(d.parentHash(), t.parentHash(p.parent, s, sIndex)) {
 		return 0
 	}
 	return 1

@@ -66,10 +66,6 @@ func checkProposalSender(p Proposal, sender Sender) error {
 		if !t.allowedExternally() {
 			return invalid("12.1.8", "proposal type 0x%04X from an external sender", uint16(t))
 		}
-	case SenderTypeNewMemberProposal:
-		if t != ProposalTypeAdd {
-			return invalid("6.1", "new member proposes something other than to be added")
-		}
 	}
 	return nil
 }
@@ -79,10 +75,7 @@ func (c *Client) checkUpdate(e *epochState, leaf *LeafNode, sender LeafIndex) er
 	if leaf.LeafNodeSource != LeafNodeSourceUpdate {
 		return invalid("7.3", "leaf node in an Update has another source")
 	}
-	old := e.tree.leaf(sender)
-	if old == nil {
-		return invalid("12.1.2", "Update of a blank leaf")
-	}
+	old := e.tree.leaf(sender) // not blank, since it has sent the Update
 	if bytes.Equal(old.EncryptionKey, leaf.EncryptionKey) {
 		return invalid("7.3", "Update keeps the encryption key")
 	}
@@ -294,8 +287,12 @@ func (g *Group) keysOf(members map[LeafIndex]bool) map[indexKey]int {
 }
 
 // canAdd reports whether a client is not a member yet, or one that is going to be
-// removed, which frees its keys.
+// removed, which frees its keys; and its key package has not expired since it was
+// proposed (RFC 9420, Section 7.3).
 func (g *Group) canAdd(leaf *LeafNode, freed map[indexKey]int) bool {
+	if leaf.Lifetime.checkTime(g.client.now()) != nil {
+		return false
+	}
 	encryption, signature := encryptionIndex(leaf.EncryptionKey), signatureIndex(leaf.SignatureKey)
 	return g.index.count(encryption) == freed[encryption] && g.index.count(signature) == freed[signature]
 }

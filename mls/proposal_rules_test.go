@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"testing"
+	"time"
 )
 
 // psks is a PSKStore in memory.
@@ -268,6 +269,28 @@ func TestSelectProposals(t *testing.T) {
 	r.deliver(alice, pending, p)
 	if len(r.members) != 4 {
 		t.Errorf("%d members", len(r.members))
+	}
+}
+
+// TestExpiredAdd leaves out of a commit whose key package has expired since it was
+// proposed (RFC 9420, Section 7.3).
+func TestExpiredAdd(t *testing.T) {
+	now := time.Now()
+	r := newRoom(t, classic, Config{Time: func() time.Time { return now }}, 2)
+	alice, bob := r.members[0].group, r.members[1].group
+	for _, name := range []string{"new", "newer"} {
+		add := must(bob.Propose(&Add{newPerson(t, name, classic, Config{Time: bob.client.config.Time}).keyPackage()}, nil))
+		if _, err := alice.Process(add); err != nil {
+			t.Fatal(err)
+		}
+		now = now.Add(DefaultLifetime)
+	}
+	pending, err := alice.Commit(CommitOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if list := pending.Proposals; len(list) != 1 || string(list[0].Proposal.(*Add).KeyPackage.LeafNode.Credential.Identity) != "newer" {
+		t.Errorf("committed %v", list)
 	}
 }
 

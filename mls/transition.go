@@ -104,10 +104,7 @@ func (t *transition) apply(list []CommittedProposal) error {
 
 func (t *transition) applyUpdate(p CommittedProposal, update *Update) error {
 	i := p.Sender.LeafIndex
-	old := t.tree.leaf(i)
-	if old == nil {
-		return invalid("12.1.2", "Update of a blank leaf")
-	}
+	old := t.tree.leaf(i) // not blank, since it has sent the Update
 	if t.private != nil && i == t.private.leaf {
 		if p.stored == nil || p.stored.leafKey == nil {
 			return fmt.Errorf("%w: our own Update", ErrUnknownProposal)

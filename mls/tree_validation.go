@@ -72,9 +72,10 @@ func (t *ratchetTree) checkUniqueKeys(index *treeIndex) error {
 	return err
 }
 
-// validateLeaves applies RFC 9420, Section 7.3 to every leaf. A lifetime is not
-// compared with the clock: it bounds when a client may be added, and members
-// stay after it.
+// validateLeaves applies RFC 9420, Section 7.3 to every leaf. A lifetime bounds when
+// a client may be added, and members stay after it, so that one that has ended is
+// accepted: otherwise one client that sleeps would keep everybody from joining its
+// groups. One that has not begun is not: nobody can have added that client yet.
 func (c *Client) validateLeaves(t *ratchetTree, groupID []byte, groupExtensions []Extension) error {
 	type member struct {
 		index LeafIndex
@@ -95,6 +96,9 @@ func (c *Client) validateLeaves(t *ratchetTree, groupID []byte, groupExtensions 
 		}
 		if leaf.LeafNodeSource == LeafNodeSourceKeyPackage {
 			if err := leaf.Lifetime.checkRange(c.config.MaxLifetime); err != nil {
+				return err
+			}
+			if err := leaf.Lifetime.checkBegun(c.now()); err != nil {
 				return err
 			}
 		}

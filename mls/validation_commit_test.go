@@ -493,7 +493,7 @@ func pathContext(g *Group, p *UpdatePath) []byte {
 func TestExternalCommits(t *testing.T) {
 	r := newDemandingRoom(t, 5)
 	old := r.members[4]
-	able := func(l *LeafNode) { l.Capabilities = r.members[0].group.ownLeaf().Capabilities }
+	able := func(l *LeafNode) { l.Capabilities, l.Extensions = r.members[0].group.ownLeaf().Capabilities, nil }
 	joiner := Sender{SenderType: SenderTypeNewMemberCommit}
 	list := func(proposals ...Proposal) []CommittedProposal {
 		var list []CommittedProposal
@@ -637,7 +637,7 @@ func TestAuthenticationServiceIsAsked(t *testing.T) {
 	alice, bob := r.members[0], cloneGroup(t, r.members[1])
 	newcomer := newPerson(t, "newcomer", classic, Config{})
 	add := &Add{newcomer.capable()}
-	able := func(l *LeafNode) { l.Capabilities = bob.ownLeaf().Capabilities }
+	able := func(l *LeafNode) { l.Capabilities, l.Extensions = bob.ownLeaf().Capabilities, nil }
 	message, _ := forgeProposal(t, bob, add)
 	ask(t, alice, CredentialInKeyPackage, nil, process(message))
 	ask(t, alice, CredentialInKeyPackage, nil, process((&forgery{proposals: valueOf(bob, add)}).public(t, bob)))

@@ -81,6 +81,7 @@ func TestLeavesOfTree(t *testing.T) {
 			l.Lifetime.NotBefore -= 1000 * day
 			l.Lifetime.NotAfter -= 1000 * day
 		}, nil}, // members stay when the lifetime of their key package ends
+		leafRule{"not begun", func(l *LeafNode) { l.Lifetime.NotBefore += day }, brokenRule{"7.3", "has not begun"}},
 		leafRule{"from an update", func(l *LeafNode) { l.LeafNodeSource = LeafNodeSourceUpdate }, nil},
 		leafRule{"lifetime without bound", func(l *LeafNode) { l.Lifetime.NotAfter = 1<<64 - 1 }, brokenRule{"7.2", "longer than"}},
 		leafRule{"lifetime ends before it begins", func(l *LeafNode) { l.Lifetime.NotAfter = 0 }, brokenRule{"7.2", "ends before"}},

@@ -364,7 +364,7 @@ func TestLeafOfCommit(t *testing.T) {
 		})
 		t.Run("external/"+rule.name, func(t *testing.T) {
 			f := &forgery{external: newPerson(t, "joiner", classic, Config{}), leaf: func(l *LeafNode) {
-				l.Capabilities = bob.ownLeaf().Capabilities
+				l.Capabilities, l.Extensions = bob.ownLeaf().Capabilities, nil
 				rule.change(l)
 			}}
 			want := rule.want

@@ -319,7 +319,7 @@ func (j *joiner) findEntry(keyPackages []*PrivateKeyPackage) (encryptedGroupSecr
 			if !bytes.Equal(ref, e.newMember) {
 				continue
 			}
-			if k.KeyPackage.CipherSuite != s.id || k.KeyPackage.Version != ProtocolVersionMLS10 {
+			if k.KeyPackage.CipherSuite != s.id {
 				return e, invalid("12.4.3.1", "Welcome has another cipher suite than the key package")
 			}
 			j.own = k
