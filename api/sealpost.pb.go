@@ -40,8 +40,13 @@ const (
 	Kind_KIND_UNSPECIFIED Kind = 0
 	// What members say to each other: at most 64 KiB by default.
 	Kind_KIND_APPLICATION Kind = 1
-	// What changes a group: at most 4 MiB by default.
+	// What changes a group: at most 4 MiB by default, with its Welcome.
 	Kind_KIND_HANDSHAKE Kind = 2
+	// A Welcome, in envelopes only.
+	Kind_KIND_WELCOME Kind = 3
+	// What a device asks of a group that it cannot follow: at most 64 KiB by
+	// default. It belongs to no epoch.
+	Kind_KIND_REQUEST Kind = 4
 )
 
 // Enum value maps for Kind.
@@ -50,11 +55,15 @@ var (
 		0: "KIND_UNSPECIFIED",
 		1: "KIND_APPLICATION",
 		2: "KIND_HANDSHAKE",
+		3: "KIND_WELCOME",
+		4: "KIND_REQUEST",
 	}
 	Kind_value = map[string]int32{
 		"KIND_UNSPECIFIED": 0,
 		"KIND_APPLICATION": 1,
 		"KIND_HANDSHAKE":   2,
+		"KIND_WELCOME":     3,
+		"KIND_REQUEST":     4,
 	}
 )
 
@@ -116,6 +125,12 @@ const (
 	Reason_REASON_INTERNAL Reason = 12
 	// The server is shutting down.
 	Reason_REASON_SHUTDOWN Reason = 13
+	// The group is in another epoch.
+	Reason_REASON_STALE_EPOCH Reason = 14
+	// The sender is not on the delivery list of the group, or there is no such group.
+	Reason_REASON_NOT_A_MEMBER Reason = 15
+	// Too many key packages were claimed, or are in stock.
+	Reason_REASON_KEY_PACKAGE_LIMIT Reason = 16
 )
 
 // Enum value maps for Reason.
@@ -135,6 +150,9 @@ var (
 		11: "REASON_REPLACED",
 		12: "REASON_INTERNAL",
 		13: "REASON_SHUTDOWN",
+		14: "REASON_STALE_EPOCH",
+		15: "REASON_NOT_A_MEMBER",
+		16: "REASON_KEY_PACKAGE_LIMIT",
 	}
 	Reason_value = map[string]int32{
 		"REASON_UNSPECIFIED":         0,
@@ -151,6 +169,9 @@ var (
 		"REASON_REPLACED":            11,
 		"REASON_INTERNAL":            12,
 		"REASON_SHUTDOWN":            13,
+		"REASON_STALE_EPOCH":         14,
+		"REASON_NOT_A_MEMBER":        15,
+		"REASON_KEY_PACKAGE_LIMIT":   16,
 	}
 )
 
@@ -352,6 +373,257 @@ func (x *LookupResponse) GetDeviceRecords() [][]byte {
 	return nil
 }
 
+type PublishKeyPackagesRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// MLS key packages, opaque to the relay, at most 16 KiB each and 100 at once.
+	KeyPackages [][]byte `protobuf:"bytes,1,rep,name=key_packages,json=keyPackages,proto3" json:"key_packages,omitempty"`
+	// Takes the place of the last resort that the device had; empty to keep it.
+	LastResort    []byte `protobuf:"bytes,2,opt,name=last_resort,json=lastResort,proto3" json:"last_resort,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PublishKeyPackagesRequest) Reset() {
+	*x = PublishKeyPackagesRequest{}
+	mi := &file_sealpost_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PublishKeyPackagesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PublishKeyPackagesRequest) ProtoMessage() {}
+
+func (x *PublishKeyPackagesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_sealpost_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PublishKeyPackagesRequest.ProtoReflect.Descriptor instead.
+func (*PublishKeyPackagesRequest) Descriptor() ([]byte, []int) {
+	return file_sealpost_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *PublishKeyPackagesRequest) GetKeyPackages() [][]byte {
+	if x != nil {
+		return x.KeyPackages
+	}
+	return nil
+}
+
+func (x *PublishKeyPackagesRequest) GetLastResort() []byte {
+	if x != nil {
+		return x.LastResort
+	}
+	return nil
+}
+
+type PublishKeyPackagesResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How many the device has in stock now, without the last resort.
+	Stock         uint32 `protobuf:"varint,1,opt,name=stock,proto3" json:"stock,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PublishKeyPackagesResponse) Reset() {
+	*x = PublishKeyPackagesResponse{}
+	mi := &file_sealpost_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PublishKeyPackagesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PublishKeyPackagesResponse) ProtoMessage() {}
+
+func (x *PublishKeyPackagesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_sealpost_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PublishKeyPackagesResponse.ProtoReflect.Descriptor instead.
+func (*PublishKeyPackagesResponse) Descriptor() ([]byte, []int) {
+	return file_sealpost_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *PublishKeyPackagesResponse) GetStock() uint32 {
+	if x != nil {
+		return x.Stock
+	}
+	return 0
+}
+
+type ClaimKeyPackagesRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// A username in lower case.
+	Username      string `protobuf:"bytes,1,opt,name=username,proto3" json:"username,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ClaimKeyPackagesRequest) Reset() {
+	*x = ClaimKeyPackagesRequest{}
+	mi := &file_sealpost_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ClaimKeyPackagesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ClaimKeyPackagesRequest) ProtoMessage() {}
+
+func (x *ClaimKeyPackagesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_sealpost_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ClaimKeyPackagesRequest.ProtoReflect.Descriptor instead.
+func (*ClaimKeyPackagesRequest) Descriptor() ([]byte, []int) {
+	return file_sealpost_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *ClaimKeyPackagesRequest) GetUsername() string {
+	if x != nil {
+		return x.Username
+	}
+	return ""
+}
+
+type ClaimKeyPackagesResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// One for each device that has any, by time of registration.
+	KeyPackages   []*ClaimedKeyPackage `protobuf:"bytes,1,rep,name=key_packages,json=keyPackages,proto3" json:"key_packages,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ClaimKeyPackagesResponse) Reset() {
+	*x = ClaimKeyPackagesResponse{}
+	mi := &file_sealpost_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ClaimKeyPackagesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ClaimKeyPackagesResponse) ProtoMessage() {}
+
+func (x *ClaimKeyPackagesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_sealpost_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ClaimKeyPackagesResponse.ProtoReflect.Descriptor instead.
+func (*ClaimKeyPackagesResponse) Descriptor() ([]byte, []int) {
+	return file_sealpost_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *ClaimKeyPackagesResponse) GetKeyPackages() []*ClaimedKeyPackage {
+	if x != nil {
+		return x.KeyPackages
+	}
+	return nil
+}
+
+type ClaimedKeyPackage struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// 16 bytes.
+	Device     []byte `protobuf:"bytes,1,opt,name=device,proto3" json:"device,omitempty"`
+	KeyPackage []byte `protobuf:"bytes,2,opt,name=key_package,json=keyPackage,proto3" json:"key_package,omitempty"`
+	// The stock was empty. The key package may have been handed out before.
+	LastResort    bool `protobuf:"varint,3,opt,name=last_resort,json=lastResort,proto3" json:"last_resort,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ClaimedKeyPackage) Reset() {
+	*x = ClaimedKeyPackage{}
+	mi := &file_sealpost_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ClaimedKeyPackage) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ClaimedKeyPackage) ProtoMessage() {}
+
+func (x *ClaimedKeyPackage) ProtoReflect() protoreflect.Message {
+	mi := &file_sealpost_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ClaimedKeyPackage.ProtoReflect.Descriptor instead.
+func (*ClaimedKeyPackage) Descriptor() ([]byte, []int) {
+	return file_sealpost_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *ClaimedKeyPackage) GetDevice() []byte {
+	if x != nil {
+		return x.Device
+	}
+	return nil
+}
+
+func (x *ClaimedKeyPackage) GetKeyPackage() []byte {
+	if x != nil {
+		return x.KeyPackage
+	}
+	return nil
+}
+
+func (x *ClaimedKeyPackage) GetLastResort() bool {
+	if x != nil {
+		return x.LastResort
+	}
+	return false
+}
+
 type ClientFrame struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Types that are valid to be assigned to Frame:
@@ -365,7 +637,7 @@ type ClientFrame struct {
 
 func (x *ClientFrame) Reset() {
 	*x = ClientFrame{}
-	mi := &file_sealpost_proto_msgTypes[4]
+	mi := &file_sealpost_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -377,7 +649,7 @@ func (x *ClientFrame) String() string {
 func (*ClientFrame) ProtoMessage() {}
 
 func (x *ClientFrame) ProtoReflect() protoreflect.Message {
-	mi := &file_sealpost_proto_msgTypes[4]
+	mi := &file_sealpost_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -390,7 +662,7 @@ func (x *ClientFrame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClientFrame.ProtoReflect.Descriptor instead.
 func (*ClientFrame) Descriptor() ([]byte, []int) {
-	return file_sealpost_proto_rawDescGZIP(), []int{4}
+	return file_sealpost_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ClientFrame) GetFrame() isClientFrame_Frame {
@@ -436,23 +708,30 @@ func (*ClientFrame_Ack) isClientFrame_Frame() {}
 
 // Submit hands an envelope to the relay. The answer is Accepted once it is on
 // disk in every recipient's mailbox, or Rejected when it is in none.
+//
+// It is for the delivery list of a group, without the sender, where group is set,
+// and for recipients otherwise.
 type Submit struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// 16 random bytes chosen by the client. The first answer Accepted to an id is
 	// final: a repeat gets it again and delivers nothing.
 	Id []byte `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	// Device ids, 16 bytes each, at least one, no duplicates.
+	// Device ids, 16 bytes each, no duplicates. None where group is set.
 	Recipients [][]byte `protobuf:"bytes,2,rep,name=recipients,proto3" json:"recipients,omitempty"`
 	Kind       Kind     `protobuf:"varint,3,opt,name=kind,proto3,enum=sealpost.v1.Kind" json:"kind,omitempty"`
 	// Opaque to the relay. Its limit depends on kind.
-	Payload       []byte `protobuf:"bytes,4,opt,name=payload,proto3" json:"payload,omitempty"`
+	Payload []byte `protobuf:"bytes,4,opt,name=payload,proto3" json:"payload,omitempty"`
+	// Where in a group it belongs. The sender must be on the group's delivery list.
+	Group *GroupEpoch `protobuf:"bytes,5,opt,name=group,proto3" json:"group,omitempty"`
+	// Set for an MLS Commit, which is of KIND_HANDSHAKE and ends the epoch in group.
+	Commit        *Commit `protobuf:"bytes,6,opt,name=commit,proto3" json:"commit,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Submit) Reset() {
 	*x = Submit{}
-	mi := &file_sealpost_proto_msgTypes[5]
+	mi := &file_sealpost_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -464,7 +743,7 @@ func (x *Submit) String() string {
 func (*Submit) ProtoMessage() {}
 
 func (x *Submit) ProtoReflect() protoreflect.Message {
-	mi := &file_sealpost_proto_msgTypes[5]
+	mi := &file_sealpost_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -477,7 +756,7 @@ func (x *Submit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Submit.ProtoReflect.Descriptor instead.
 func (*Submit) Descriptor() ([]byte, []int) {
-	return file_sealpost_proto_rawDescGZIP(), []int{5}
+	return file_sealpost_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Submit) GetId() []byte {
@@ -508,6 +787,144 @@ func (x *Submit) GetPayload() []byte {
 	return nil
 }
 
+func (x *Submit) GetGroup() *GroupEpoch {
+	if x != nil {
+		return x.Group
+	}
+	return nil
+}
+
+func (x *Submit) GetCommit() *Commit {
+	if x != nil {
+		return x.Commit
+	}
+	return nil
+}
+
+// GroupEpoch names an epoch of an MLS group. A Submit of KIND_APPLICATION or
+// KIND_HANDSHAKE for another epoch than the group's current one is rejected with
+// REASON_STALE_EPOCH.
+type GroupEpoch struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// 16 to 64 bytes.
+	Id            []byte `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Epoch         uint64 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GroupEpoch) Reset() {
+	*x = GroupEpoch{}
+	mi := &file_sealpost_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GroupEpoch) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GroupEpoch) ProtoMessage() {}
+
+func (x *GroupEpoch) ProtoReflect() protoreflect.Message {
+	mi := &file_sealpost_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GroupEpoch.ProtoReflect.Descriptor instead.
+func (*GroupEpoch) Descriptor() ([]byte, []int) {
+	return file_sealpost_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *GroupEpoch) GetId() []byte {
+	if x != nil {
+		return x.Id
+	}
+	return nil
+}
+
+func (x *GroupEpoch) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+// Commit is what the relay needs to know of an MLS Commit. For each group and
+// epoch it accepts one, and with it, in one step, delivers the commit to the
+// delivery list that was, its Welcome to those who are new, and takes the new list.
+// A commit that ends epoch 0 of a group that the relay does not know makes it.
+type Commit struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The delivery list of the epoch that begins: device ids in increasing order,
+	// at least one.
+	Members [][]byte `protobuf:"bytes,1,rep,name=members,proto3" json:"members,omitempty"`
+	// An MLS Welcome, opaque to the relay; empty if nobody is new.
+	Welcome []byte `protobuf:"bytes,2,opt,name=welcome,proto3" json:"welcome,omitempty"`
+	// Who gets the Welcome: device ids in increasing order, all of them members.
+	Welcomed      [][]byte `protobuf:"bytes,3,rep,name=welcomed,proto3" json:"welcomed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Commit) Reset() {
+	*x = Commit{}
+	mi := &file_sealpost_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Commit) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Commit) ProtoMessage() {}
+
+func (x *Commit) ProtoReflect() protoreflect.Message {
+	mi := &file_sealpost_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Commit.ProtoReflect.Descriptor instead.
+func (*Commit) Descriptor() ([]byte, []int) {
+	return file_sealpost_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *Commit) GetMembers() [][]byte {
+	if x != nil {
+		return x.Members
+	}
+	return nil
+}
+
+func (x *Commit) GetWelcome() []byte {
+	if x != nil {
+		return x.Welcome
+	}
+	return nil
+}
+
+func (x *Commit) GetWelcomed() [][]byte {
+	if x != nil {
+		return x.Welcomed
+	}
+	return nil
+}
+
 // Ack says that every envelope up to a sequence number is processed and safe
 // with the client; the relay deletes them.
 type Ack struct {
@@ -519,7 +936,7 @@ type Ack struct {
 
 func (x *Ack) Reset() {
 	*x = Ack{}
-	mi := &file_sealpost_proto_msgTypes[6]
+	mi := &file_sealpost_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -531,7 +948,7 @@ func (x *Ack) String() string {
 func (*Ack) ProtoMessage() {}
 
 func (x *Ack) ProtoReflect() protoreflect.Message {
-	mi := &file_sealpost_proto_msgTypes[6]
+	mi := &file_sealpost_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -544,7 +961,7 @@ func (x *Ack) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ack.ProtoReflect.Descriptor instead.
 func (*Ack) Descriptor() ([]byte, []int) {
-	return file_sealpost_proto_rawDescGZIP(), []int{6}
+	return file_sealpost_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Ack) GetSequence() uint64 {
@@ -562,6 +979,7 @@ type ServerFrame struct {
 	//	*ServerFrame_Rejected
 	//	*ServerFrame_Envelope
 	//	*ServerFrame_Drained
+	//	*ServerFrame_Hello
 	Frame         isServerFrame_Frame `protobuf_oneof:"frame"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -569,7 +987,7 @@ type ServerFrame struct {
 
 func (x *ServerFrame) Reset() {
 	*x = ServerFrame{}
-	mi := &file_sealpost_proto_msgTypes[7]
+	mi := &file_sealpost_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -581,7 +999,7 @@ func (x *ServerFrame) String() string {
 func (*ServerFrame) ProtoMessage() {}
 
 func (x *ServerFrame) ProtoReflect() protoreflect.Message {
-	mi := &file_sealpost_proto_msgTypes[7]
+	mi := &file_sealpost_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -594,7 +1012,7 @@ func (x *ServerFrame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServerFrame.ProtoReflect.Descriptor instead.
 func (*ServerFrame) Descriptor() ([]byte, []int) {
-	return file_sealpost_proto_rawDescGZIP(), []int{7}
+	return file_sealpost_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ServerFrame) GetFrame() isServerFrame_Frame {
@@ -640,6 +1058,15 @@ func (x *ServerFrame) GetDrained() *Drained {
 	return nil
 }
 
+func (x *ServerFrame) GetHello() *Hello {
+	if x != nil {
+		if x, ok := x.Frame.(*ServerFrame_Hello); ok {
+			return x.Hello
+		}
+	}
+	return nil
+}
+
 type isServerFrame_Frame interface {
 	isServerFrame_Frame()
 }
@@ -660,6 +1087,10 @@ type ServerFrame_Drained struct {
 	Drained *Drained `protobuf:"bytes,4,opt,name=drained,proto3,oneof"`
 }
 
+type ServerFrame_Hello struct {
+	Hello *Hello `protobuf:"bytes,5,opt,name=hello,proto3,oneof"`
+}
+
 func (*ServerFrame_Accepted) isServerFrame_Frame() {}
 
 func (*ServerFrame_Rejected) isServerFrame_Frame() {}
@@ -667,6 +1098,64 @@ func (*ServerFrame_Rejected) isServerFrame_Frame() {}
 func (*ServerFrame_Envelope) isServerFrame_Frame() {}
 
 func (*ServerFrame_Drained) isServerFrame_Frame() {}
+
+func (*ServerFrame_Hello) isServerFrame_Frame() {}
+
+// Hello is the first frame of a line.
+type Hello struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The highest sequence number that the device acknowledged. A client that knows
+	// only lower ones is a copy restored from a backup.
+	Acked uint64 `protobuf:"varint,1,opt,name=acked,proto3" json:"acked,omitempty"`
+	// How many key packages of the device are in stock, without the last resort.
+	KeyPackages   uint32 `protobuf:"varint,2,opt,name=key_packages,json=keyPackages,proto3" json:"key_packages,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Hello) Reset() {
+	*x = Hello{}
+	mi := &file_sealpost_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Hello) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Hello) ProtoMessage() {}
+
+func (x *Hello) ProtoReflect() protoreflect.Message {
+	mi := &file_sealpost_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Hello.ProtoReflect.Descriptor instead.
+func (*Hello) Descriptor() ([]byte, []int) {
+	return file_sealpost_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *Hello) GetAcked() uint64 {
+	if x != nil {
+		return x.Acked
+	}
+	return 0
+}
+
+func (x *Hello) GetKeyPackages() uint32 {
+	if x != nil {
+		return x.KeyPackages
+	}
+	return 0
+}
 
 type Accepted struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -677,7 +1166,7 @@ type Accepted struct {
 
 func (x *Accepted) Reset() {
 	*x = Accepted{}
-	mi := &file_sealpost_proto_msgTypes[8]
+	mi := &file_sealpost_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -689,7 +1178,7 @@ func (x *Accepted) String() string {
 func (*Accepted) ProtoMessage() {}
 
 func (x *Accepted) ProtoReflect() protoreflect.Message {
-	mi := &file_sealpost_proto_msgTypes[8]
+	mi := &file_sealpost_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -702,7 +1191,7 @@ func (x *Accepted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Accepted.ProtoReflect.Descriptor instead.
 func (*Accepted) Descriptor() ([]byte, []int) {
-	return file_sealpost_proto_rawDescGZIP(), []int{8}
+	return file_sealpost_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Accepted) GetId() []byte {
@@ -718,14 +1207,16 @@ type Rejected struct {
 	Reason Reason                 `protobuf:"varint,2,opt,name=reason,proto3,enum=sealpost.v1.Reason" json:"reason,omitempty"`
 	// When to try again, in milliseconds from now; 0 means that trying the same
 	// again is of no use.
-	RetryAfterMs  uint64 `protobuf:"varint,3,opt,name=retry_after_ms,json=retryAfterMs,proto3" json:"retry_after_ms,omitempty"`
+	RetryAfterMs uint64 `protobuf:"varint,3,opt,name=retry_after_ms,json=retryAfterMs,proto3" json:"retry_after_ms,omitempty"`
+	// With REASON_STALE_EPOCH: the group's current epoch.
+	Epoch         uint64 `protobuf:"varint,4,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Rejected) Reset() {
 	*x = Rejected{}
-	mi := &file_sealpost_proto_msgTypes[9]
+	mi := &file_sealpost_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -737,7 +1228,7 @@ func (x *Rejected) String() string {
 func (*Rejected) ProtoMessage() {}
 
 func (x *Rejected) ProtoReflect() protoreflect.Message {
-	mi := &file_sealpost_proto_msgTypes[9]
+	mi := &file_sealpost_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -750,7 +1241,7 @@ func (x *Rejected) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rejected.ProtoReflect.Descriptor instead.
 func (*Rejected) Descriptor() ([]byte, []int) {
-	return file_sealpost_proto_rawDescGZIP(), []int{9}
+	return file_sealpost_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Rejected) GetId() []byte {
@@ -774,21 +1265,34 @@ func (x *Rejected) GetRetryAfterMs() uint64 {
 	return 0
 }
 
+func (x *Rejected) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
 // Envelope is one entry of a mailbox. It does not say who sent it: that stands
 // inside, where only the recipient reads it.
 type Envelope struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Grows from entry to entry of one mailbox, with gaps.
-	Sequence      uint64 `protobuf:"varint,1,opt,name=sequence,proto3" json:"sequence,omitempty"`
-	Kind          Kind   `protobuf:"varint,2,opt,name=kind,proto3,enum=sealpost.v1.Kind" json:"kind,omitempty"`
-	Payload       []byte `protobuf:"bytes,3,opt,name=payload,proto3" json:"payload,omitempty"`
+	Sequence uint64 `protobuf:"varint,1,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	Kind     Kind   `protobuf:"varint,2,opt,name=kind,proto3,enum=sealpost.v1.Kind" json:"kind,omitempty"`
+	Payload  []byte `protobuf:"bytes,3,opt,name=payload,proto3" json:"payload,omitempty"`
+	// Of a group's envelope: SHA-256 over the delivery list that the relay used, see
+	// docs/protocol.md. For a commit it is the list of the epoch that it ends, for a
+	// Welcome that of the epoch that begins.
+	ListHash []byte `protobuf:"bytes,4,opt,name=list_hash,json=listHash,proto3" json:"list_hash,omitempty"`
+	// Of a group's envelope: the group's id.
+	Group         []byte `protobuf:"bytes,5,opt,name=group,proto3" json:"group,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Envelope) Reset() {
 	*x = Envelope{}
-	mi := &file_sealpost_proto_msgTypes[10]
+	mi := &file_sealpost_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -800,7 +1304,7 @@ func (x *Envelope) String() string {
 func (*Envelope) ProtoMessage() {}
 
 func (x *Envelope) ProtoReflect() protoreflect.Message {
-	mi := &file_sealpost_proto_msgTypes[10]
+	mi := &file_sealpost_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -813,7 +1317,7 @@ func (x *Envelope) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Envelope.ProtoReflect.Descriptor instead.
 func (*Envelope) Descriptor() ([]byte, []int) {
-	return file_sealpost_proto_rawDescGZIP(), []int{10}
+	return file_sealpost_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Envelope) GetSequence() uint64 {
@@ -837,6 +1341,20 @@ func (x *Envelope) GetPayload() []byte {
 	return nil
 }
 
+func (x *Envelope) GetListHash() []byte {
+	if x != nil {
+		return x.ListHash
+	}
+	return nil
+}
+
+func (x *Envelope) GetGroup() []byte {
+	if x != nil {
+		return x.Group
+	}
+	return nil
+}
+
 // Drained comes once on a line, after every envelope that was in the mailbox when
 // the line began. More may come at any time.
 type Drained struct {
@@ -847,7 +1365,7 @@ type Drained struct {
 
 func (x *Drained) Reset() {
 	*x = Drained{}
-	mi := &file_sealpost_proto_msgTypes[11]
+	mi := &file_sealpost_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -859,7 +1377,7 @@ func (x *Drained) String() string {
 func (*Drained) ProtoMessage() {}
 
 func (x *Drained) ProtoReflect() protoreflect.Message {
-	mi := &file_sealpost_proto_msgTypes[11]
+	mi := &file_sealpost_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -872,7 +1390,7 @@ func (x *Drained) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Drained.ProtoReflect.Descriptor instead.
 func (*Drained) Descriptor() ([]byte, []int) {
-	return file_sealpost_proto_rawDescGZIP(), []int{11}
+	return file_sealpost_proto_rawDescGZIP(), []int{19}
 }
 
 var File_sealpost_proto protoreflect.FileDescriptor
@@ -886,41 +1404,76 @@ const file_sealpost_proto_rawDesc = "" +
 	"\rLookupRequest\x12\x1a\n" +
 	"\busername\x18\x01 \x01(\tR\busername\"7\n" +
 	"\x0eLookupResponse\x12%\n" +
-	"\x0edevice_records\x18\x01 \x03(\fR\rdeviceRecords\"k\n" +
+	"\x0edevice_records\x18\x01 \x03(\fR\rdeviceRecords\"_\n" +
+	"\x19PublishKeyPackagesRequest\x12!\n" +
+	"\fkey_packages\x18\x01 \x03(\fR\vkeyPackages\x12\x1f\n" +
+	"\vlast_resort\x18\x02 \x01(\fR\n" +
+	"lastResort\"2\n" +
+	"\x1aPublishKeyPackagesResponse\x12\x14\n" +
+	"\x05stock\x18\x01 \x01(\rR\x05stock\"5\n" +
+	"\x17ClaimKeyPackagesRequest\x12\x1a\n" +
+	"\busername\x18\x01 \x01(\tR\busername\"]\n" +
+	"\x18ClaimKeyPackagesResponse\x12A\n" +
+	"\fkey_packages\x18\x01 \x03(\v2\x1e.sealpost.v1.ClaimedKeyPackageR\vkeyPackages\"m\n" +
+	"\x11ClaimedKeyPackage\x12\x16\n" +
+	"\x06device\x18\x01 \x01(\fR\x06device\x12\x1f\n" +
+	"\vkey_package\x18\x02 \x01(\fR\n" +
+	"keyPackage\x12\x1f\n" +
+	"\vlast_resort\x18\x03 \x01(\bR\n" +
+	"lastResort\"k\n" +
 	"\vClientFrame\x12-\n" +
 	"\x06submit\x18\x01 \x01(\v2\x13.sealpost.v1.SubmitH\x00R\x06submit\x12$\n" +
 	"\x03ack\x18\x02 \x01(\v2\x10.sealpost.v1.AckH\x00R\x03ackB\a\n" +
-	"\x05frame\"y\n" +
+	"\x05frame\"\xd5\x01\n" +
 	"\x06Submit\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12\x1e\n" +
 	"\n" +
 	"recipients\x18\x02 \x03(\fR\n" +
 	"recipients\x12%\n" +
 	"\x04kind\x18\x03 \x01(\x0e2\x11.sealpost.v1.KindR\x04kind\x12\x18\n" +
-	"\apayload\x18\x04 \x01(\fR\apayload\"!\n" +
+	"\apayload\x18\x04 \x01(\fR\apayload\x12-\n" +
+	"\x05group\x18\x05 \x01(\v2\x17.sealpost.v1.GroupEpochR\x05group\x12+\n" +
+	"\x06commit\x18\x06 \x01(\v2\x13.sealpost.v1.CommitR\x06commit\"2\n" +
+	"\n" +
+	"GroupEpoch\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\fR\x02id\x12\x14\n" +
+	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\"X\n" +
+	"\x06Commit\x12\x18\n" +
+	"\amembers\x18\x01 \x03(\fR\amembers\x12\x18\n" +
+	"\awelcome\x18\x02 \x01(\fR\awelcome\x12\x1a\n" +
+	"\bwelcomed\x18\x03 \x03(\fR\bwelcomed\"!\n" +
 	"\x03Ack\x12\x1a\n" +
-	"\bsequence\x18\x01 \x01(\x04R\bsequence\"\xe7\x01\n" +
+	"\bsequence\x18\x01 \x01(\x04R\bsequence\"\x93\x02\n" +
 	"\vServerFrame\x123\n" +
 	"\baccepted\x18\x01 \x01(\v2\x15.sealpost.v1.AcceptedH\x00R\baccepted\x123\n" +
 	"\brejected\x18\x02 \x01(\v2\x15.sealpost.v1.RejectedH\x00R\brejected\x123\n" +
 	"\benvelope\x18\x03 \x01(\v2\x15.sealpost.v1.EnvelopeH\x00R\benvelope\x120\n" +
-	"\adrained\x18\x04 \x01(\v2\x14.sealpost.v1.DrainedH\x00R\adrainedB\a\n" +
-	"\x05frame\"\x1a\n" +
+	"\adrained\x18\x04 \x01(\v2\x14.sealpost.v1.DrainedH\x00R\adrained\x12*\n" +
+	"\x05hello\x18\x05 \x01(\v2\x12.sealpost.v1.HelloH\x00R\x05helloB\a\n" +
+	"\x05frame\"@\n" +
+	"\x05Hello\x12\x14\n" +
+	"\x05acked\x18\x01 \x01(\x04R\x05acked\x12!\n" +
+	"\fkey_packages\x18\x02 \x01(\rR\vkeyPackages\"\x1a\n" +
 	"\bAccepted\x12\x0e\n" +
-	"\x02id\x18\x01 \x01(\fR\x02id\"m\n" +
+	"\x02id\x18\x01 \x01(\fR\x02id\"\x83\x01\n" +
 	"\bRejected\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12+\n" +
 	"\x06reason\x18\x02 \x01(\x0e2\x13.sealpost.v1.ReasonR\x06reason\x12$\n" +
-	"\x0eretry_after_ms\x18\x03 \x01(\x04R\fretryAfterMs\"g\n" +
+	"\x0eretry_after_ms\x18\x03 \x01(\x04R\fretryAfterMs\x12\x14\n" +
+	"\x05epoch\x18\x04 \x01(\x04R\x05epoch\"\x9a\x01\n" +
 	"\bEnvelope\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x04R\bsequence\x12%\n" +
 	"\x04kind\x18\x02 \x01(\x0e2\x11.sealpost.v1.KindR\x04kind\x12\x18\n" +
-	"\apayload\x18\x03 \x01(\fR\apayload\"\t\n" +
-	"\aDrained*F\n" +
+	"\apayload\x18\x03 \x01(\fR\apayload\x12\x1b\n" +
+	"\tlist_hash\x18\x04 \x01(\fR\blistHash\x12\x14\n" +
+	"\x05group\x18\x05 \x01(\fR\x05group\"\t\n" +
+	"\aDrained*j\n" +
 	"\x04Kind\x12\x14\n" +
 	"\x10KIND_UNSPECIFIED\x10\x00\x12\x14\n" +
 	"\x10KIND_APPLICATION\x10\x01\x12\x12\n" +
-	"\x0eKIND_HANDSHAKE\x10\x02*\xe3\x02\n" +
+	"\x0eKIND_HANDSHAKE\x10\x02\x12\x10\n" +
+	"\fKIND_WELCOME\x10\x03\x12\x10\n" +
+	"\fKIND_REQUEST\x10\x04*\xb2\x03\n" +
 	"\x06Reason\x12\x16\n" +
 	"\x12REASON_UNSPECIFIED\x10\x00\x12\x14\n" +
 	"\x10REASON_MALFORMED\x10\x01\x12\x1a\n" +
@@ -936,10 +1489,15 @@ const file_sealpost_proto_rawDesc = "" +
 	"\x12\x13\n" +
 	"\x0fREASON_REPLACED\x10\v\x12\x13\n" +
 	"\x0fREASON_INTERNAL\x10\f\x12\x13\n" +
-	"\x0fREASON_SHUTDOWN\x10\r2\x97\x01\n" +
+	"\x0fREASON_SHUTDOWN\x10\r\x12\x16\n" +
+	"\x12REASON_STALE_EPOCH\x10\x0e\x12\x17\n" +
+	"\x13REASON_NOT_A_MEMBER\x10\x0f\x12\x1c\n" +
+	"\x18REASON_KEY_PACKAGE_LIMIT\x10\x102\xdf\x02\n" +
 	"\tDirectory\x12G\n" +
 	"\bRegister\x12\x1c.sealpost.v1.RegisterRequest\x1a\x1d.sealpost.v1.RegisterResponse\x12A\n" +
-	"\x06Lookup\x12\x1a.sealpost.v1.LookupRequest\x1a\x1b.sealpost.v1.LookupResponse2M\n" +
+	"\x06Lookup\x12\x1a.sealpost.v1.LookupRequest\x1a\x1b.sealpost.v1.LookupResponse\x12e\n" +
+	"\x12PublishKeyPackages\x12&.sealpost.v1.PublishKeyPackagesRequest\x1a'.sealpost.v1.PublishKeyPackagesResponse\x12_\n" +
+	"\x10ClaimKeyPackages\x12$.sealpost.v1.ClaimKeyPackagesRequest\x1a%.sealpost.v1.ClaimKeyPackagesResponse2M\n" +
 	"\bDelivery\x12A\n" +
 	"\aConnect\x12\x18.sealpost.v1.ClientFrame\x1a\x18.sealpost.v1.ServerFrame(\x010\x01B\x0eZ\fsealpost/apib\x06proto3"
 
@@ -956,44 +1514,60 @@ func file_sealpost_proto_rawDescGZIP() []byte {
 }
 
 var file_sealpost_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_sealpost_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
+var file_sealpost_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
 var file_sealpost_proto_goTypes = []any{
-	(Kind)(0),                // 0: sealpost.v1.Kind
-	(Reason)(0),              // 1: sealpost.v1.Reason
-	(*RegisterRequest)(nil),  // 2: sealpost.v1.RegisterRequest
-	(*RegisterResponse)(nil), // 3: sealpost.v1.RegisterResponse
-	(*LookupRequest)(nil),    // 4: sealpost.v1.LookupRequest
-	(*LookupResponse)(nil),   // 5: sealpost.v1.LookupResponse
-	(*ClientFrame)(nil),      // 6: sealpost.v1.ClientFrame
-	(*Submit)(nil),           // 7: sealpost.v1.Submit
-	(*Ack)(nil),              // 8: sealpost.v1.Ack
-	(*ServerFrame)(nil),      // 9: sealpost.v1.ServerFrame
-	(*Accepted)(nil),         // 10: sealpost.v1.Accepted
-	(*Rejected)(nil),         // 11: sealpost.v1.Rejected
-	(*Envelope)(nil),         // 12: sealpost.v1.Envelope
-	(*Drained)(nil),          // 13: sealpost.v1.Drained
+	(Kind)(0),                          // 0: sealpost.v1.Kind
+	(Reason)(0),                        // 1: sealpost.v1.Reason
+	(*RegisterRequest)(nil),            // 2: sealpost.v1.RegisterRequest
+	(*RegisterResponse)(nil),           // 3: sealpost.v1.RegisterResponse
+	(*LookupRequest)(nil),              // 4: sealpost.v1.LookupRequest
+	(*LookupResponse)(nil),             // 5: sealpost.v1.LookupResponse
+	(*PublishKeyPackagesRequest)(nil),  // 6: sealpost.v1.PublishKeyPackagesRequest
+	(*PublishKeyPackagesResponse)(nil), // 7: sealpost.v1.PublishKeyPackagesResponse
+	(*ClaimKeyPackagesRequest)(nil),    // 8: sealpost.v1.ClaimKeyPackagesRequest
+	(*ClaimKeyPackagesResponse)(nil),   // 9: sealpost.v1.ClaimKeyPackagesResponse
+	(*ClaimedKeyPackage)(nil),          // 10: sealpost.v1.ClaimedKeyPackage
+	(*ClientFrame)(nil),                // 11: sealpost.v1.ClientFrame
+	(*Submit)(nil),                     // 12: sealpost.v1.Submit
+	(*GroupEpoch)(nil),                 // 13: sealpost.v1.GroupEpoch
+	(*Commit)(nil),                     // 14: sealpost.v1.Commit
+	(*Ack)(nil),                        // 15: sealpost.v1.Ack
+	(*ServerFrame)(nil),                // 16: sealpost.v1.ServerFrame
+	(*Hello)(nil),                      // 17: sealpost.v1.Hello
+	(*Accepted)(nil),                   // 18: sealpost.v1.Accepted
+	(*Rejected)(nil),                   // 19: sealpost.v1.Rejected
+	(*Envelope)(nil),                   // 20: sealpost.v1.Envelope
+	(*Drained)(nil),                    // 21: sealpost.v1.Drained
 }
 var file_sealpost_proto_depIdxs = []int32{
-	7,  // 0: sealpost.v1.ClientFrame.submit:type_name -> sealpost.v1.Submit
-	8,  // 1: sealpost.v1.ClientFrame.ack:type_name -> sealpost.v1.Ack
-	0,  // 2: sealpost.v1.Submit.kind:type_name -> sealpost.v1.Kind
-	10, // 3: sealpost.v1.ServerFrame.accepted:type_name -> sealpost.v1.Accepted
-	11, // 4: sealpost.v1.ServerFrame.rejected:type_name -> sealpost.v1.Rejected
-	12, // 5: sealpost.v1.ServerFrame.envelope:type_name -> sealpost.v1.Envelope
-	13, // 6: sealpost.v1.ServerFrame.drained:type_name -> sealpost.v1.Drained
-	1,  // 7: sealpost.v1.Rejected.reason:type_name -> sealpost.v1.Reason
-	0,  // 8: sealpost.v1.Envelope.kind:type_name -> sealpost.v1.Kind
-	2,  // 9: sealpost.v1.Directory.Register:input_type -> sealpost.v1.RegisterRequest
-	4,  // 10: sealpost.v1.Directory.Lookup:input_type -> sealpost.v1.LookupRequest
-	6,  // 11: sealpost.v1.Delivery.Connect:input_type -> sealpost.v1.ClientFrame
-	3,  // 12: sealpost.v1.Directory.Register:output_type -> sealpost.v1.RegisterResponse
-	5,  // 13: sealpost.v1.Directory.Lookup:output_type -> sealpost.v1.LookupResponse
-	9,  // 14: sealpost.v1.Delivery.Connect:output_type -> sealpost.v1.ServerFrame
-	12, // [12:15] is the sub-list for method output_type
-	9,  // [9:12] is the sub-list for method input_type
-	9,  // [9:9] is the sub-list for extension type_name
-	9,  // [9:9] is the sub-list for extension extendee
-	0,  // [0:9] is the sub-list for field type_name
+	10, // 0: sealpost.v1.ClaimKeyPackagesResponse.key_packages:type_name -> sealpost.v1.ClaimedKeyPackage
+	12, // 1: sealpost.v1.ClientFrame.submit:type_name -> sealpost.v1.Submit
+	15, // 2: sealpost.v1.ClientFrame.ack:type_name -> sealpost.v1.Ack
+	0,  // 3: sealpost.v1.Submit.kind:type_name -> sealpost.v1.Kind
+	13, // 4: sealpost.v1.Submit.group:type_name -> sealpost.v1.GroupEpoch
+	14, // 5: sealpost.v1.Submit.commit:type_name -> sealpost.v1.Commit
+	18, // 6: sealpost.v1.ServerFrame.accepted:type_name -> sealpost.v1.Accepted
+	19, // 7: sealpost.v1.ServerFrame.rejected:type_name -> sealpost.v1.Rejected
+	20, // 8: sealpost.v1.ServerFrame.envelope:type_name -> sealpost.v1.Envelope
+	21, // 9: sealpost.v1.ServerFrame.drained:type_name -> sealpost.v1.Drained
+	17, // 10: sealpost.v1.ServerFrame.hello:type_name -> sealpost.v1.Hello
+	1,  // 11: sealpost.v1.Rejected.reason:type_name -> sealpost.v1.Reason
+	0,  // 12: sealpost.v1.Envelope.kind:type_name -> sealpost.v1.Kind
+	2,  // 13: sealpost.v1.Directory.Register:input_type -> sealpost.v1.RegisterRequest
+	4,  // 14: sealpost.v1.Directory.Lookup:input_type -> sealpost.v1.LookupRequest
+	6,  // 15: sealpost.v1.Directory.PublishKeyPackages:input_type -> sealpost.v1.PublishKeyPackagesRequest
+	8,  // 16: sealpost.v1.Directory.ClaimKeyPackages:input_type -> sealpost.v1.ClaimKeyPackagesRequest
+	11, // 17: sealpost.v1.Delivery.Connect:input_type -> sealpost.v1.ClientFrame
+	3,  // 18: sealpost.v1.Directory.Register:output_type -> sealpost.v1.RegisterResponse
+	5,  // 19: sealpost.v1.Directory.Lookup:output_type -> sealpost.v1.LookupResponse
+	7,  // 20: sealpost.v1.Directory.PublishKeyPackages:output_type -> sealpost.v1.PublishKeyPackagesResponse
+	9,  // 21: sealpost.v1.Directory.ClaimKeyPackages:output_type -> sealpost.v1.ClaimKeyPackagesResponse
+	16, // 22: sealpost.v1.Delivery.Connect:output_type -> sealpost.v1.ServerFrame
+	18, // [18:23] is the sub-list for method output_type
+	13, // [13:18] is the sub-list for method input_type
+	13, // [13:13] is the sub-list for extension type_name
+	13, // [13:13] is the sub-list for extension extendee
+	0,  // [0:13] is the sub-list for field type_name
 }
 
 func init() { file_sealpost_proto_init() }
@@ -1001,15 +1575,16 @@ func file_sealpost_proto_init() {
 	if File_sealpost_proto != nil {
 		return
 	}
-	file_sealpost_proto_msgTypes[4].OneofWrappers = []any{
+	file_sealpost_proto_msgTypes[9].OneofWrappers = []any{
 		(*ClientFrame_Submit)(nil),
 		(*ClientFrame_Ack)(nil),
 	}
-	file_sealpost_proto_msgTypes[7].OneofWrappers = []any{
+	file_sealpost_proto_msgTypes[14].OneofWrappers = []any{
 		(*ServerFrame_Accepted)(nil),
 		(*ServerFrame_Rejected)(nil),
 		(*ServerFrame_Envelope)(nil),
 		(*ServerFrame_Drained)(nil),
+		(*ServerFrame_Hello)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -1017,7 +1592,7 @@ func file_sealpost_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sealpost_proto_rawDesc), len(file_sealpost_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   12,
+			NumMessages:   20,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

@@ -32,8 +32,10 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	Directory_Register_FullMethodName = "/sealpost.v1.Directory/Register"
-	Directory_Lookup_FullMethodName   = "/sealpost.v1.Directory/Lookup"
+	Directory_Register_FullMethodName           = "/sealpost.v1.Directory/Register"
+	Directory_Lookup_FullMethodName             = "/sealpost.v1.Directory/Lookup"
+	Directory_PublishKeyPackages_FullMethodName = "/sealpost.v1.Directory/PublishKeyPackages"
+	Directory_ClaimKeyPackages_FullMethodName   = "/sealpost.v1.Directory/ClaimKeyPackages"
 )
 
 // DirectoryClient is the client API for Directory service.
@@ -47,6 +49,13 @@ type DirectoryClient interface {
 	Register(ctx context.Context, in *RegisterRequest, opts ...grpc.CallOption) (*RegisterResponse, error)
 	// Lookup returns the devices of an account. The caller must be registered.
 	Lookup(ctx context.Context, in *LookupRequest, opts ...grpc.CallOption) (*LookupResponse, error)
+	// PublishKeyPackages adds to the stock of the calling device. The same key
+	// package again changes nothing.
+	PublishKeyPackages(ctx context.Context, in *PublishKeyPackagesRequest, opts ...grpc.CallOption) (*PublishKeyPackagesResponse, error)
+	// ClaimKeyPackages takes one key package of each device of an account out of
+	// its stock. None is handed out twice but the last resort, which is left when
+	// the stock is empty.
+	ClaimKeyPackages(ctx context.Context, in *ClaimKeyPackagesRequest, opts ...grpc.CallOption) (*ClaimKeyPackagesResponse, error)
 }
 
 type directoryClient struct {
@@ -77,6 +86,26 @@ func (c *directoryClient) Lookup(ctx context.Context, in *LookupRequest, opts ..
 	return out, nil
 }
 
+func (c *directoryClient) PublishKeyPackages(ctx context.Context, in *PublishKeyPackagesRequest, opts ...grpc.CallOption) (*PublishKeyPackagesResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(PublishKeyPackagesResponse)
+	err := c.cc.Invoke(ctx, Directory_PublishKeyPackages_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *directoryClient) ClaimKeyPackages(ctx context.Context, in *ClaimKeyPackagesRequest, opts ...grpc.CallOption) (*ClaimKeyPackagesResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ClaimKeyPackagesResponse)
+	err := c.cc.Invoke(ctx, Directory_ClaimKeyPackages_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // DirectoryServer is the server API for Directory service.
 // All implementations must embed UnimplementedDirectoryServer
 // for forward compatibility.
@@ -88,6 +117,13 @@ type DirectoryServer interface {
 	Register(context.Context, *RegisterRequest) (*RegisterResponse, error)
 	// Lookup returns the devices of an account. The caller must be registered.
 	Lookup(context.Context, *LookupRequest) (*LookupResponse, error)
+	// PublishKeyPackages adds to the stock of the calling device. The same key
+	// package again changes nothing.
+	PublishKeyPackages(context.Context, *PublishKeyPackagesRequest) (*PublishKeyPackagesResponse, error)
+	// ClaimKeyPackages takes one key package of each device of an account out of
+	// its stock. None is handed out twice but the last resort, which is left when
+	// the stock is empty.
+	ClaimKeyPackages(context.Context, *ClaimKeyPackagesRequest) (*ClaimKeyPackagesResponse, error)
 	mustEmbedUnimplementedDirectoryServer()
 }
 
@@ -103,6 +139,12 @@ func (UnimplementedDirectoryServer) Register(context.Context, *RegisterRequest) 
 }
 func (UnimplementedDirectoryServer) Lookup(context.Context, *LookupRequest) (*LookupResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Lookup not implemented")
+}
+func (UnimplementedDirectoryServer) PublishKeyPackages(context.Context, *PublishKeyPackagesRequest) (*PublishKeyPackagesResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method PublishKeyPackages not implemented")
+}
+func (UnimplementedDirectoryServer) ClaimKeyPackages(context.Context, *ClaimKeyPackagesRequest) (*ClaimKeyPackagesResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ClaimKeyPackages not implemented")
 }
 func (UnimplementedDirectoryServer) mustEmbedUnimplementedDirectoryServer() {}
 func (UnimplementedDirectoryServer) testEmbeddedByValue()                   {}
@@ -161,6 +203,42 @@ func _Directory_Lookup_Handler(srv interface{}, ctx context.Context, dec func(in
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Directory_PublishKeyPackages_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(PublishKeyPackagesRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(DirectoryServer).PublishKeyPackages(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Directory_PublishKeyPackages_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(DirectoryServer).PublishKeyPackages(ctx, req.(*PublishKeyPackagesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Directory_ClaimKeyPackages_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ClaimKeyPackagesRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(DirectoryServer).ClaimKeyPackages(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Directory_ClaimKeyPackages_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(DirectoryServer).ClaimKeyPackages(ctx, req.(*ClaimKeyPackagesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Directory_ServiceDesc is the grpc.ServiceDesc for Directory service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -175,6 +253,14 @@ var Directory_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Lookup",
 			Handler:    _Directory_Lookup_Handler,
+		},
+		{
+			MethodName: "PublishKeyPackages",
+			Handler:    _Directory_PublishKeyPackages_Handler,
+		},
+		{
+			MethodName: "ClaimKeyPackages",
+			Handler:    _Directory_ClaimKeyPackages_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},
