@@ -44,8 +44,8 @@ const (
 	Kind_KIND_HANDSHAKE Kind = 2
 	// A Welcome, in envelopes only.
 	Kind_KIND_WELCOME Kind = 3
-	// What a device asks of a group that it cannot follow: at most 64 KiB by
-	// default. It belongs to no epoch.
+	// What a device asks of others about a group that it cannot follow: at most
+	// 64 KiB by default. It is for recipients and belongs to no epoch.
 	Kind_KIND_REQUEST Kind = 4
 )
 
@@ -131,6 +131,8 @@ const (
 	Reason_REASON_NOT_A_MEMBER Reason = 15
 	// Too many key packages were claimed, or are in stock.
 	Reason_REASON_KEY_PACKAGE_LIMIT Reason = 16
+	// The server's disk is full. Nothing was taken; what it holds is safe.
+	Reason_REASON_SERVER_FULL Reason = 17
 )
 
 // Enum value maps for Reason.
@@ -153,6 +155,7 @@ var (
 		14: "REASON_STALE_EPOCH",
 		15: "REASON_NOT_A_MEMBER",
 		16: "REASON_KEY_PACKAGE_LIMIT",
+		17: "REASON_SERVER_FULL",
 	}
 	Reason_value = map[string]int32{
 		"REASON_UNSPECIFIED":         0,
@@ -172,6 +175,7 @@ var (
 		"REASON_STALE_EPOCH":         14,
 		"REASON_NOT_A_MEMBER":        15,
 		"REASON_KEY_PACKAGE_LIMIT":   16,
+		"REASON_SERVER_FULL":         17,
 	}
 )
 
@@ -378,7 +382,9 @@ type PublishKeyPackagesRequest struct {
 	// MLS key packages, opaque to the relay, at most 16 KiB each and 100 at once.
 	KeyPackages [][]byte `protobuf:"bytes,1,rep,name=key_packages,json=keyPackages,proto3" json:"key_packages,omitempty"`
 	// Takes the place of the last resort that the device had; empty to keep it.
-	LastResort    []byte `protobuf:"bytes,2,opt,name=last_resort,json=lastResort,proto3" json:"last_resort,omitempty"`
+	LastResort []byte `protobuf:"bytes,2,opt,name=last_resort,json=lastResort,proto3" json:"last_resort,omitempty"`
+	// Empties the stock first, for a device that lost the private keys.
+	ReplaceStock  bool `protobuf:"varint,3,opt,name=replace_stock,json=replaceStock,proto3" json:"replace_stock,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -425,6 +431,13 @@ func (x *PublishKeyPackagesRequest) GetLastResort() []byte {
 		return x.LastResort
 	}
 	return nil
+}
+
+func (x *PublishKeyPackagesRequest) GetReplaceStock() bool {
+	if x != nil {
+		return x.ReplaceStock
+	}
+	return false
 }
 
 type PublishKeyPackagesResponse struct {
@@ -807,7 +820,8 @@ func (x *Submit) GetCommit() *Commit {
 type GroupEpoch struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// 16 to 64 bytes.
-	Id            []byte `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Id []byte `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// At most 2^63 - 2.
 	Epoch         uint64 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -864,11 +878,12 @@ func (x *GroupEpoch) GetEpoch() uint64 {
 type Commit struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The delivery list of the epoch that begins: device ids in increasing order,
-	// at least one.
+	// at most 1,000 by default, the sender's among them.
 	Members [][]byte `protobuf:"bytes,1,rep,name=members,proto3" json:"members,omitempty"`
 	// An MLS Welcome, opaque to the relay; empty if nobody is new.
 	Welcome []byte `protobuf:"bytes,2,opt,name=welcome,proto3" json:"welcome,omitempty"`
-	// Who gets the Welcome: device ids in increasing order, all of them members.
+	// Who gets the Welcome: device ids in increasing order, all of them members, not
+	// the sender.
 	Welcomed      [][]byte `protobuf:"bytes,3,rep,name=welcomed,proto3" json:"welcomed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1108,7 +1123,10 @@ type Hello struct {
 	// only lower ones is a copy restored from a backup.
 	Acked uint64 `protobuf:"varint,1,opt,name=acked,proto3" json:"acked,omitempty"`
 	// How many key packages of the device are in stock, without the last resort.
-	KeyPackages   uint32 `protobuf:"varint,2,opt,name=key_packages,json=keyPackages,proto3" json:"key_packages,omitempty"`
+	KeyPackages uint32 `protobuf:"varint,2,opt,name=key_packages,json=keyPackages,proto3" json:"key_packages,omitempty"`
+	// The id of the last Submit of the device that was accepted; empty if there was
+	// none. A client that never chose it is a copy restored from a backup.
+	LastSubmit    []byte `protobuf:"bytes,3,opt,name=last_submit,json=lastSubmit,proto3" json:"last_submit,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1155,6 +1173,13 @@ func (x *Hello) GetKeyPackages() uint32 {
 		return x.KeyPackages
 	}
 	return 0
+}
+
+func (x *Hello) GetLastSubmit() []byte {
+	if x != nil {
+		return x.LastSubmit
+	}
+	return nil
 }
 
 type Accepted struct {
@@ -1404,11 +1429,12 @@ const file_sealpost_proto_rawDesc = "" +
 	"\rLookupRequest\x12\x1a\n" +
 	"\busername\x18\x01 \x01(\tR\busername\"7\n" +
 	"\x0eLookupResponse\x12%\n" +
-	"\x0edevice_records\x18\x01 \x03(\fR\rdeviceRecords\"_\n" +
+	"\x0edevice_records\x18\x01 \x03(\fR\rdeviceRecords\"\x84\x01\n" +
 	"\x19PublishKeyPackagesRequest\x12!\n" +
 	"\fkey_packages\x18\x01 \x03(\fR\vkeyPackages\x12\x1f\n" +
 	"\vlast_resort\x18\x02 \x01(\fR\n" +
-	"lastResort\"2\n" +
+	"lastResort\x12#\n" +
+	"\rreplace_stock\x18\x03 \x01(\bR\freplaceStock\"2\n" +
 	"\x1aPublishKeyPackagesResponse\x12\x14\n" +
 	"\x05stock\x18\x01 \x01(\rR\x05stock\"5\n" +
 	"\x17ClaimKeyPackagesRequest\x12\x1a\n" +
@@ -1450,10 +1476,12 @@ const file_sealpost_proto_rawDesc = "" +
 	"\benvelope\x18\x03 \x01(\v2\x15.sealpost.v1.EnvelopeH\x00R\benvelope\x120\n" +
 	"\adrained\x18\x04 \x01(\v2\x14.sealpost.v1.DrainedH\x00R\adrained\x12*\n" +
 	"\x05hello\x18\x05 \x01(\v2\x12.sealpost.v1.HelloH\x00R\x05helloB\a\n" +
-	"\x05frame\"@\n" +
+	"\x05frame\"a\n" +
 	"\x05Hello\x12\x14\n" +
 	"\x05acked\x18\x01 \x01(\x04R\x05acked\x12!\n" +
-	"\fkey_packages\x18\x02 \x01(\rR\vkeyPackages\"\x1a\n" +
+	"\fkey_packages\x18\x02 \x01(\rR\vkeyPackages\x12\x1f\n" +
+	"\vlast_submit\x18\x03 \x01(\fR\n" +
+	"lastSubmit\"\x1a\n" +
 	"\bAccepted\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\"\x83\x01\n" +
 	"\bRejected\x12\x0e\n" +
@@ -1473,7 +1501,7 @@ const file_sealpost_proto_rawDesc = "" +
 	"\x10KIND_APPLICATION\x10\x01\x12\x12\n" +
 	"\x0eKIND_HANDSHAKE\x10\x02\x12\x10\n" +
 	"\fKIND_WELCOME\x10\x03\x12\x10\n" +
-	"\fKIND_REQUEST\x10\x04*\xb2\x03\n" +
+	"\fKIND_REQUEST\x10\x04*\xca\x03\n" +
 	"\x06Reason\x12\x16\n" +
 	"\x12REASON_UNSPECIFIED\x10\x00\x12\x14\n" +
 	"\x10REASON_MALFORMED\x10\x01\x12\x1a\n" +
@@ -1492,7 +1520,8 @@ const file_sealpost_proto_rawDesc = "" +
 	"\x0fREASON_SHUTDOWN\x10\r\x12\x16\n" +
 	"\x12REASON_STALE_EPOCH\x10\x0e\x12\x17\n" +
 	"\x13REASON_NOT_A_MEMBER\x10\x0f\x12\x1c\n" +
-	"\x18REASON_KEY_PACKAGE_LIMIT\x10\x102\xdf\x02\n" +
+	"\x18REASON_KEY_PACKAGE_LIMIT\x10\x10\x12\x16\n" +
+	"\x12REASON_SERVER_FULL\x10\x112\xdf\x02\n" +
 	"\tDirectory\x12G\n" +
 	"\bRegister\x12\x1c.sealpost.v1.RegisterRequest\x1a\x1d.sealpost.v1.RegisterResponse\x12A\n" +
 	"\x06Lookup\x12\x1a.sealpost.v1.LookupRequest\x1a\x1b.sealpost.v1.LookupResponse\x12e\n" +

@@ -18,6 +18,7 @@ func TestDrainedComesOnceAfterWhatWaited(t *testing.T) {
 		a.accepted(submit(strconv.Itoa(i), bob))
 	}
 	b := bob.connect()
+	b.hello()
 	for i := range waiting {
 		frame, err := b.Delivery_ConnectClient.Recv()
 		if err != nil || string(frame.GetEnvelope().GetPayload()) != strconv.Itoa(i) {
@@ -32,6 +33,7 @@ func TestDrainedComesOnceAfterWhatWaited(t *testing.T) {
 		t.Fatalf("then came %v, %v", frame, err)
 	}
 	empty := r.registered("carol").connect()
+	empty.hello()
 	if frame, err := empty.Delivery_ConnectClient.Recv(); err != nil || frame.GetDrained() == nil {
 		t.Fatalf("from an empty mailbox came %v, %v", frame, err)
 	}

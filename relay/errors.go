@@ -29,6 +29,7 @@ var (
 	errTooLarge        = errors.New("the payload is over the limit of its kind")
 	errReplaced        = errors.New("a newer connection of the device took over")
 	errShutdown        = errors.New("the server is shutting down")
+	errTooManyClaims   = errors.New("too many key packages were claimed")
 )
 
 // answer is what a client is told about an error.
@@ -57,7 +58,20 @@ var answers = []answer{
 	{ErrUnknownDevice, codes.Unauthenticated, api.Reason_REASON_UNKNOWN_DEVICE, 0},
 	{ErrUnknownRecipient, codes.NotFound, api.Reason_REASON_UNKNOWN_RECIPIENT, 0},
 	{ErrMailboxFull, codes.ResourceExhausted, api.Reason_REASON_MAILBOX_FULL, time.Minute},
+	{ErrNotAMember, codes.PermissionDenied, api.Reason_REASON_NOT_A_MEMBER, 0},
+	{ErrStaleEpoch, codes.Aborted, api.Reason_REASON_STALE_EPOCH, 0},
+	{ErrTooManyKeyPackages, codes.ResourceExhausted, api.Reason_REASON_KEY_PACKAGE_LIMIT, 0},
+	{errTooManyClaims, codes.ResourceExhausted, api.Reason_REASON_KEY_PACKAGE_LIMIT, time.Hour},
+	{ErrFull, codes.Unavailable, api.Reason_REASON_SERVER_FULL, 30 * time.Second},
 }
+
+// A laterError is an error of the table with a time of its own to try again.
+type laterError struct {
+	error
+	retry time.Duration
+}
+
+func (e laterError) Unwrap() error { return e.error }
 
 // internalRetry is when a client tries again after something broke here.
 const internalRetry = 5 * time.Second
@@ -65,6 +79,9 @@ const internalRetry = 5 * time.Second
 func answerTo(err error) (answer, bool) {
 	for _, a := range answers {
 		if errors.Is(err, a.err) {
+			if later, ok := errors.AsType[laterError](err); ok {
+				a.retry = later.retry
+			}
 			return a, true
 		}
 	}
@@ -111,7 +128,8 @@ func logInternal(log *slog.Logger, err error) string {
 // rejected is what a submit gets for an error.
 func rejected(id []byte, err error) *api.ServerFrame {
 	a, _ := answerTo(err)
+	stale, _ := errors.AsType[StaleEpochError](err)
 	return &api.ServerFrame{Frame: &api.ServerFrame_Rejected{Rejected: &api.Rejected{
-		Id: id, Reason: a.reason, RetryAfterMs: uint64(a.retry.Milliseconds()),
+		Id: id, Reason: a.reason, RetryAfterMs: uint64(a.retry.Milliseconds()), Epoch: stale.Current,
 	}}}
 }

@@ -1,9 +1,11 @@
 package relay
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
+	"slices"
 	"testing"
 	"time"
 
@@ -40,6 +42,10 @@ func (s fuzzStore) Write(_ context.Context, batch *Batch) error {
 		if n == 0 || n > limits.maxPayload(submission.Kind) {
 			s.t.Errorf("a payload of %d bytes of kind %d", n, submission.Kind)
 		}
+		if submission.Group != nil {
+			s.checkGroup(submission)
+			continue
+		}
 		seen := make(map[identity.DeviceID]bool)
 		for _, recipient := range submission.Recipients {
 			seen[recipient] = true
@@ -51,11 +57,61 @@ func (s fuzzStore) Write(_ context.Context, batch *Batch) error {
 	return nil
 }
 
+func (s fuzzStore) checkGroup(submission *Submission) {
+	limits := DefaultLimits()
+	group, commit := submission.Group, submission.Commit
+	if len(group.ID) < minGroupID || len(group.ID) > maxGroupID || group.Epoch > MaxEpoch || len(submission.Recipients) > 0 {
+		s.t.Errorf("the group %q in epoch %d for %d recipients", group.ID, group.Epoch, len(submission.Recipients))
+	}
+	if commit == nil {
+		return
+	}
+	ascending := func(a, b identity.DeviceID) int { return bytes.Compare(a[:], b[:]) }
+	if submission.Kind != api.Kind_KIND_HANDSHAKE || len(commit.Members) > limits.Members ||
+		!slices.IsSortedFunc(commit.Members, ascending) || !slices.Contains(commit.Members, submission.Sender) {
+		s.t.Errorf("a commit of kind %v for %d members", submission.Kind, len(commit.Members))
+	}
+	for _, device := range commit.Welcomed {
+		if !slices.Contains(commit.Members, device) || device == submission.Sender {
+			s.t.Errorf("%v is welcomed", device)
+		}
+	}
+	if len(slices.Compact(slices.Clone(commit.Members))) != len(commit.Members) || !slices.IsSortedFunc(commit.Welcomed, ascending) ||
+		len(slices.Compact(slices.Clone(commit.Welcomed))) != len(commit.Welcomed) {
+		s.t.Error("a device stands in a list twice")
+	}
+}
+
 func (s fuzzStore) Read(context.Context, identity.DeviceID, uint64, Page) ([]Envelope, bool, error) {
 	return nil, false, nil
 }
 
 func (s fuzzStore) Expire(context.Context, time.Time) (int, error) { return 0, nil }
+
+func (s fuzzStore) Status(context.Context, identity.DeviceID, time.Time) (DeviceStatus, error) {
+	return DeviceStatus{Username: "fuzzer"}, nil
+}
+
+func (s fuzzStore) ExpireKeyPackages(context.Context, time.Time) error { return nil }
+
+func (s fuzzStore) PublishKeyPackages(_ context.Context, p Publication) (int, error) {
+	if len(p.KeyPackages) > p.MaxStock || len(p.LastResort) > maxKeyPackage {
+		s.t.Errorf("%d key packages, a last resort of %d bytes", len(p.KeyPackages), len(p.LastResort))
+	}
+	for _, b := range p.KeyPackages {
+		if len(b) == 0 || len(b) > maxKeyPackage {
+			s.t.Errorf("a key package of %d bytes", len(b))
+		}
+	}
+	return len(p.KeyPackages), nil
+}
+
+func (s fuzzStore) ClaimKeyPackages(_ context.Context, username identity.Username, _ time.Time) ([]KeyPackage, error) {
+	if parsed, err := identity.ParseUsername(string(username)); err != nil || parsed != username {
+		s.t.Errorf("a claim of the account %q", username)
+	}
+	return nil, ErrUnknownAccount
+}
 
 // fuzzStream is the server's side of a stream that nobody reads.
 type fuzzStream struct {
@@ -98,6 +154,15 @@ func FuzzFrame(f *testing.F) {
 		{Frame: &api.ClientFrame_Submit{Submit: &api.Submit{Id: make([]byte, 16)}}},
 		{Frame: &api.ClientFrame_Submit{Submit: &api.Submit{
 			Id: make([]byte, 16), Recipients: [][]byte{make([]byte, 16)}, Kind: 1, Payload: []byte("x"),
+		}}},
+		{Frame: &api.ClientFrame_Submit{Submit: &api.Submit{
+			Id: make([]byte, 16), Kind: 1, Payload: []byte("x"), Group: &api.GroupEpoch{Id: make([]byte, 16), Epoch: 7},
+		}}},
+		{Frame: &api.ClientFrame_Submit{Submit: &api.Submit{
+			Id: make([]byte, 16), Kind: 2, Payload: []byte("x"), Group: &api.GroupEpoch{Id: make([]byte, 64), Epoch: MaxEpoch},
+			Commit: &api.Commit{
+				Members: [][]byte{{15: 1}, {0: 1, 15: 0}}, Welcome: []byte("w"), Welcomed: [][]byte{{15: 1}},
+			},
 		}}},
 	} {
 		b, err := proto.Marshal(frame)

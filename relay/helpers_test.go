@@ -244,14 +244,25 @@ func (l *line) ack(sequence uint64) {
 	}
 }
 
-// Recv returns the next frame but Drained, which may come between any two.
+// Recv returns the next frame but Hello and Drained, which may come between any
+// two.
 func (l *line) Recv() (*api.ServerFrame, error) {
 	for {
 		frame, err := l.Delivery_ConnectClient.Recv()
-		if err != nil || frame.GetDrained() == nil {
+		if err != nil || (frame.GetDrained() == nil && frame.GetHello() == nil) {
 			return frame, err
 		}
 	}
+}
+
+// hello wants Hello, which is the first frame of a line.
+func (l *line) hello() *api.Hello {
+	l.t.Helper()
+	frame, err := l.Delivery_ConnectClient.Recv()
+	if err != nil || frame.GetHello() == nil {
+		l.t.Fatalf("the first frame is %v, %v", frame, err)
+	}
+	return frame.GetHello()
 }
 
 func (l *line) receive() *api.ServerFrame {

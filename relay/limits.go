@@ -10,9 +10,10 @@ import (
 // Limits bounds what clients may ask of a relay. Over a limit a client gets an
 // error that says so; nothing is dropped in silence.
 type Limits struct {
-	MaxMessage   int // bytes of payload of KIND_APPLICATION
-	MaxHandshake int // bytes of payload of KIND_HANDSHAKE
+	MaxMessage   int // bytes of payload of KIND_APPLICATION and KIND_REQUEST
+	MaxHandshake int // bytes of payload of KIND_HANDSHAKE, with its Welcome
 	Recipients   int // of one submit
+	Members      int // of one group
 	Devices      int // of one account
 
 	MailboxRows  int   // envelopes in one mailbox
@@ -20,6 +21,15 @@ type Limits struct {
 	// Retention is how long an envelope waits to be fetched, and how long the id
 	// of a submit is remembered.
 	Retention time.Duration
+
+	// KeyPackages is how many key packages a device may have in stock, and
+	// KeyPackageLifetime how long one waits to be claimed.
+	KeyPackages        int
+	KeyPackageLifetime time.Duration
+	// Claims is how often an account may claim key packages in an hour, and
+	// ClaimsOfOne how often those of one and the same account, so that nobody
+	// drains a stock.
+	Claims, ClaimsOfOne int
 
 	// ClockSkew is how far the time of a request may be from the relay's.
 	ClockSkew time.Duration
@@ -40,18 +50,23 @@ type Limits struct {
 // DefaultLimits returns the limits of a relay that nobody has set otherwise.
 func DefaultLimits() Limits {
 	return Limits{
-		MaxMessage:      api.DefaultMaxMessage,
-		MaxHandshake:    api.DefaultMaxHandshake,
-		Recipients:      5000,
-		Devices:         32,
-		MailboxRows:     10_000,
-		MailboxBytes:    256 << 20,
-		Retention:       30 * 24 * time.Hour,
-		ClockSkew:       5 * time.Minute,
-		Nonces:          1 << 18,
-		NoncesPerDevice: 1 << 14,
-		LineBytes:       256 << 10,
-		QueueBytes:      64 << 20,
+		MaxMessage:         api.DefaultMaxMessage,
+		MaxHandshake:       api.DefaultMaxHandshake,
+		Recipients:         5000,
+		Members:            1000,
+		Devices:            32,
+		MailboxRows:        10_000,
+		MailboxBytes:       256 << 20,
+		Retention:          30 * 24 * time.Hour,
+		KeyPackages:        100,
+		KeyPackageLifetime: 75 * 24 * time.Hour,
+		Claims:             1200,
+		ClaimsOfOne:        20,
+		ClockSkew:          5 * time.Minute,
+		Nonces:             1 << 18,
+		NoncesPerDevice:    1 << 14,
+		LineBytes:          256 << 10,
+		QueueBytes:         64 << 20,
 	}
 }
 
@@ -63,6 +78,9 @@ func (l Limits) check() error {
 	}{
 		{"MaxMessage", int64(l.MaxMessage)}, {"MaxHandshake", int64(l.MaxHandshake)},
 		{"Recipients", int64(l.Recipients)}, {"Devices", int64(l.Devices)},
+		{"Members", int64(l.Members)}, {"KeyPackages", int64(l.KeyPackages)},
+		{"KeyPackageLifetime", int64(l.KeyPackageLifetime)},
+		{"Claims", int64(l.Claims)}, {"ClaimsOfOne", int64(l.ClaimsOfOne)},
 		{"MailboxRows", int64(l.MailboxRows)}, {"MailboxBytes", l.MailboxBytes},
 		{"Retention", int64(l.Retention)}, {"ClockSkew", int64(l.ClockSkew)},
 		{"Nonces", int64(l.Nonces)}, {"NoncesPerDevice", int64(l.NoncesPerDevice)},
@@ -78,7 +96,7 @@ func (l Limits) check() error {
 // maxPayload returns the limit for a kind, and 0 for an unknown one.
 func (l Limits) maxPayload(kind api.Kind) int {
 	switch kind {
-	case api.Kind_KIND_APPLICATION:
+	case api.Kind_KIND_APPLICATION, api.Kind_KIND_REQUEST:
 		return l.MaxMessage
 	case api.Kind_KIND_HANDSHAKE:
 		return l.MaxHandshake
@@ -87,8 +105,10 @@ func (l Limits) maxPayload(kind api.Kind) int {
 	}
 }
 
-// maxFrame is the size of the largest frame that can be valid.
+// maxFrame is the size of the largest frame that can be valid: a submit, or a
+// whole stock of key packages.
 func (l Limits) maxFrame() int {
-	const perRecipient, rest = 2 + 16, 1 << 10
-	return max(l.MaxMessage, l.MaxHandshake) + l.Recipients*perRecipient + rest
+	const perDevice, rest = 2 + 16, 1 << 10
+	submit := max(l.MaxMessage, l.MaxHandshake) + max(l.Recipients, 2*l.Members)*perDevice
+	return max(submit, (l.KeyPackages+1)*(maxKeyPackage+8)) + rest
 }

@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"golang.org/x/sync/semaphore"
+	"google.golang.org/protobuf/proto"
 
 	"sealpost/api"
 	"sealpost/identity"
@@ -31,9 +32,11 @@ type line struct {
 	// sent, in bytes.
 	unanswered *semaphore.Weighted
 
-	// sent is the last sequence number that went out, and drained whether the
-	// client was told that it has all that waited. They belong to pump.
+	// sent is the last sequence number that went out; greeted and drained are
+	// whether the client got Hello, and was told that it has all that waited. They
+	// belong to pump.
 	sent    uint64
+	greeted bool
 	drained bool
 
 	mu      sync.Mutex
@@ -149,7 +152,7 @@ func (l *line) submit(frame *api.Submit) error {
 	if len(frame.GetId()) != api.SubmitIDSize {
 		return fmt.Errorf("%w: a submit id of %d bytes", errMalformed, len(frame.GetId()))
 	}
-	cost := int64(frameOverhead + len(frame.GetPayload()) + len(frame.GetRecipients())*len(identity.DeviceID{}))
+	cost := int64(frameOverhead + proto.Size(frame))
 	lineCost := min(cost, int64(l.server.limits.LineBytes))
 	if err := l.unanswered.Acquire(l.ctx, lineCost); err != nil {
 		return err
@@ -187,6 +190,9 @@ func (s *Server) parseSubmit(sender identity.DeviceID, frame *api.Submit) (Submi
 	}
 	if len(submission.Payload) > limit {
 		return submission, errTooLarge
+	}
+	if frame.GetGroup() != nil || frame.GetCommit() != nil {
+		return submission, s.parseGroup(&submission, frame)
 	}
 	n := len(frame.GetRecipients())
 	if n == 0 || n > s.limits.Recipients {
@@ -301,6 +307,12 @@ func (l *line) next() (work, bool) {
 }
 
 func (l *line) send(w work) error {
+	if !l.greeted {
+		if err := l.greet(); err != nil {
+			return err
+		}
+		l.greeted = true
+	}
 	for _, a := range w.answers {
 		if err := l.stream.Send(a.frame); err != nil {
 			return err
@@ -314,6 +326,19 @@ func (l *line) send(w work) error {
 		return l.sendFromDisk()
 	}
 	return nil
+}
+
+// greet sends Hello.
+func (l *line) greet() error {
+	status, err := l.server.store.Status(l.ctx, l.device, l.server.clock())
+	if err != nil {
+		return err
+	}
+	return l.stream.Send(&api.ServerFrame{Frame: &api.ServerFrame_Hello{Hello: &api.Hello{
+		Acked:       max(status.Acked, l.sent), // which may not be on disk yet
+		KeyPackages: uint32(status.KeyPackages),
+		LastSubmit:  status.LastSubmit,
+	}}})
 }
 
 func (l *line) sendFromDisk() error {
@@ -342,7 +367,7 @@ func (l *line) sendEnvelopes(envelopes []Envelope) error {
 			continue
 		}
 		frame := &api.ServerFrame{Frame: &api.ServerFrame_Envelope{Envelope: &api.Envelope{
-			Sequence: e.Sequence, Kind: e.Kind, Payload: e.Payload,
+			Sequence: e.Sequence, Kind: e.Kind, Payload: e.Payload, Group: e.Group, ListHash: e.ListHash,
 		}}}
 		if err := l.stream.Send(frame); err != nil {
 			return err

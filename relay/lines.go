@@ -3,6 +3,7 @@ package relay
 import (
 	"sync"
 
+	"sealpost/api"
 	"sealpost/identity"
 )
 
@@ -52,15 +53,32 @@ func (ls *lines) drain() {
 
 // offer hands a stored submission to those of its recipients who are connected.
 func (ls *lines) offer(s *Submission) {
-	if s.FirstSequence == 0 {
+	if s.Err != nil {
 		return
+	}
+	e := Envelope{Sequence: s.FirstSequence, Kind: s.Kind, Payload: s.Payload, ListHash: s.ListHash}
+	if s.Group != nil {
+		e.Group = []byte(s.Group.ID)
+	}
+	ls.offerTo(s.Recipients, e)
+	if s.Commit != nil {
+		e.Sequence, e.Kind, e.Payload, e.ListHash = s.Commit.FirstSequence, api.Kind_KIND_WELCOME, s.Commit.Welcome, s.Commit.ListHash
+		ls.offerTo(s.Commit.Welcomed, e)
+	}
+}
+
+// offerTo hands an envelope to devices, numbered on from the first one's.
+func (ls *lines) offerTo(devices []identity.DeviceID, e Envelope) {
+	if e.Sequence == 0 {
+		return // a repeat
 	}
 	ls.mu.RLock()
 	defer ls.mu.RUnlock()
-	for i, device := range s.Recipients {
+	for _, device := range devices {
 		if l := ls.lines[device]; l != nil {
-			l.offer(Envelope{Sequence: s.FirstSequence + uint64(i), Kind: s.Kind, Payload: s.Payload})
+			l.offer(e)
 		}
+		e.Sequence++
 	}
 }
 

@@ -52,6 +52,7 @@ type Server struct {
 	grpc   *grpc.Server
 	health *health.Server
 	nonces *nonces
+	claims *claims
 	writer *writer
 	lines  lines
 	// tasks are the goroutines of lines, which may outlive their handlers.
@@ -84,6 +85,7 @@ func New(config Config) (*Server, error) {
 		openRegistration: config.OpenRegistration,
 		health:           health.NewServer(),
 		nonces:           newNonces(config.Limits),
+		claims:           newClaims(config.Limits),
 		lines:            lines{lines: make(map[identity.DeviceID]*line)},
 		swept:            make(chan struct{}),
 	}
@@ -200,6 +202,9 @@ func (s *Server) sweepForever(ctx context.Context) {
 func (s *Server) sweep(ctx context.Context) {
 	n, err := s.store.Expire(ctx, s.clock().Add(-s.limits.Retention))
 	if err != nil && ctx.Err() == nil {
+		logInternal(s.log, err)
+	}
+	if err := s.store.ExpireKeyPackages(ctx, s.clock()); err != nil {
 		logInternal(s.log, err)
 	}
 	if n > 0 {

@@ -25,6 +25,15 @@ var (
 	ErrUnknownRecipient = errors.New("a recipient is not registered")
 	// ErrMailboxFull: a recipient's mailbox has no room for a submission.
 	ErrMailboxFull = errors.New("a recipient's mailbox is full")
+	// ErrNotAMember: there is no such group, or its delivery list does not name
+	// the sender.
+	ErrNotAMember = errors.New("the sender is not on the delivery list of the group")
+	// ErrStaleEpoch: the group is in another epoch; see [StaleEpochError].
+	ErrStaleEpoch = errors.New("the group is in another epoch")
+	// ErrTooManyKeyPackages: the stock of a device has no room for more.
+	ErrTooManyKeyPackages = errors.New("the device has too many key packages in stock")
+	// ErrFull: the store has no room left. What it holds is safe and can be read.
+	ErrFull = errors.New("the server's disk is full")
 )
 
 // A Store keeps accounts, devices and mailboxes. The relay calls Write from one
@@ -53,6 +62,24 @@ type Store interface {
 	// Expire deletes envelopes and remembered submit ids from before a time and
 	// returns how many envelopes went.
 	Expire(ctx context.Context, before time.Time) (int, error)
+	// Status returns what the store knows of a device, or ErrUnknownDevice.
+	Status(ctx context.Context, device identity.DeviceID, at time.Time) (DeviceStatus, error)
+
+	KeyPackageStore
+}
+
+// A DeviceStatus is what a device is told at the beginning of a line.
+type DeviceStatus struct {
+	// Username is of the account that the device belongs to.
+	Username identity.Username
+	// Acked is the highest sequence number that was given at all and that the
+	// device acknowledged; 0 if none was.
+	Acked uint64
+	// KeyPackages is how many are in stock, without the last resort.
+	KeyPackages int
+	// LastSubmit is the id of the last submission that was accepted, nil if none
+	// was.
+	LastSubmit []byte
 }
 
 // A Registration is a device record whose signatures were verified, and its
@@ -86,19 +113,27 @@ const MaxSequence = 1<<63 - 1
 // A Submission is an envelope on its way into mailboxes: into all of them, or
 // into none.
 type Submission struct {
-	Sender     identity.DeviceID
-	ID         [api.SubmitIDSize]byte
-	Recipients []identity.DeviceID // at least one, no duplicates
+	Sender identity.DeviceID
+	ID     [api.SubmitIDSize]byte
+	// Recipients has no duplicates. Outside a group there is at least one; for a
+	// group the store sets it to the delivery list without the sender.
+	Recipients []identity.DeviceID
 	Kind       api.Kind
 	Payload    []byte
+	Group      *GroupEpoch // nil outside a group
+	Commit     *Commit     // nil but for a commit, which ends the epoch in Group
 
 	// Err is nil when the submission is accepted, now or by an earlier submit of
-	// the same sender and id; otherwise ErrUnknownRecipient or ErrMailboxFull.
+	// the same sender and id; otherwise ErrUnknownRecipient, ErrMailboxFull,
+	// ErrNotAMember or a StaleEpochError.
 	Err error
 	// FirstSequence is the sequence number in the mailbox of the first recipient,
-	// and each further recipient has the next number. It is 0 for a repeat, which
-	// delivers nothing.
+	// and each further recipient has the next number. It is 0 where nothing is
+	// delivered: for a repeat, and where there is no recipient.
 	FirstSequence uint64
+	// ListHash is the identity.DeliveryListHash of the list that was used, for a
+	// group.
+	ListHash []byte
 }
 
 // An Envelope is one entry of a mailbox.
@@ -106,6 +141,8 @@ type Envelope struct {
 	Sequence uint64 // grows within a mailbox, never 0, never used twice
 	Kind     api.Kind
 	Payload  []byte
+	// Group and ListHash are nil outside a group.
+	Group, ListHash []byte
 }
 
 // A Page bounds one read of a mailbox.

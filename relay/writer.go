@@ -37,6 +37,7 @@ type writer struct {
 	limit  int64
 	wake   chan struct{}
 	done   chan struct{}
+	sizes  groupSizes // belongs to run
 
 	mu       sync.Mutex
 	queue    []*pending
@@ -52,6 +53,7 @@ func newWriter(s *Server) *writer {
 		limit:  int64(s.limits.QueueBytes),
 		wake:   make(chan struct{}, 1),
 		done:   make(chan struct{}),
+		sizes:  make(groupSizes),
 		acks:   make(map[identity.DeviceID]uint64),
 	}
 }
@@ -138,7 +140,7 @@ func (w *writer) take() (taken []*pending, acks []Acknowledgement) {
 	defer w.mu.Unlock()
 	entries, bytes, n := 0, 0, 0
 	for n < len(w.queue) && entries < maxBatchEntries && bytes < maxBatchBytes {
-		entries += len(w.queue[n].Recipients)
+		entries += w.sizes.entries(&w.queue[n].Submission)
 		bytes += len(w.queue[n].Payload)
 		n++
 	}
@@ -175,7 +177,11 @@ func (w *writer) write(taken []*pending, acks []Acknowledgement) {
 		if err != nil {
 			p.Err = err
 			s.lines.lookAgain(p.Recipients)
+			if p.Commit != nil {
+				s.lines.lookAgain(p.Commit.Welcomed)
+			}
 		} else {
+			w.sizes.learn(&p.Submission)
 			s.lines.offer(&p.Submission)
 		}
 		p.line.answer(p)

@@ -52,11 +52,12 @@ func answers(stream Stream, count int, free chan<- struct{}) error {
 	return nil
 }
 
-// nextFrame returns the next frame but Drained, which may come between any two.
+// nextFrame returns the next frame but Hello, which comes first, and Drained,
+// which may come between any two.
 func nextFrame(stream Stream) (*api.ServerFrame, error) {
 	for {
 		frame, err := stream.Recv()
-		if err != nil || frame.GetDrained() == nil {
+		if err != nil || (frame.GetDrained() == nil && frame.GetHello() == nil) {
 			return frame, err
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"runtime"
 	"sync"
+	"time"
 
 	"github.com/ncruces/go-sqlite3"
 
@@ -18,7 +19,7 @@ import (
 type reader struct {
 	conn *sqlite3.Conn
 
-	device, records, entries statement
+	device, records, entries, status statement
 }
 
 func openReader(dsn string) (*reader, error) {
@@ -41,9 +42,13 @@ func (r *reader) prepare() error {
 		&r.device: `SELECT mailbox, key FROM device WHERE id = ?`,
 		&r.records: `SELECT device.record FROM device JOIN account ON account.id = device.account
 			WHERE account.username = ? ORDER BY device.mailbox`,
-		&r.entries: `SELECT entry.sequence, entry.kind, entry.size, coalesce(entry.body, payload.body)
-			FROM entry LEFT JOIN payload ON payload.id = entry.shared
+		&r.entries: `SELECT entry.sequence, entry.kind, entry.size, coalesce(entry.body, payload.body), delivery_list.group_id, delivery_list.hash
+			FROM entry LEFT JOIN payload ON payload.id = entry.shared LEFT JOIN delivery_list ON delivery_list.number = entry.list
 			WHERE entry.mailbox = ? AND entry.sequence > ? ORDER BY entry.sequence LIMIT ?`,
+		&r.status: `SELECT account.username, coalesce(device_state.acked, 0), device_state.last_submit,
+				(SELECT count(*) FROM key_package WHERE mailbox = device.mailbox AND body IS NOT NULL AND expires_at > ?2)
+			FROM device JOIN account ON account.id = device.account LEFT JOIN device_state ON device_state.mailbox = device.mailbox
+			WHERE device.id = ?1`,
 	})
 }
 
@@ -161,6 +166,29 @@ func (s *Store) Records(ctx context.Context, username identity.Username) ([][]by
 	return records, err
 }
 
+// Status implements relay.Store.
+func (s *Store) Status(ctx context.Context, device identity.DeviceID, at time.Time) (relay.DeviceStatus, error) {
+	var status relay.DeviceStatus
+	err := s.readers.use(ctx, func(r *reader) error {
+		return r.status.blob(1, device[:]).int(2, at.Unix()).each(func(row *sqlite3.Stmt) bool {
+			status = relay.DeviceStatus{
+				Username:    identity.Username(row.ColumnText(0)),
+				Acked:       uint64(row.ColumnInt64(1)),
+				LastSubmit:  row.ColumnBlob(2, nil),
+				KeyPackages: row.ColumnInt(3),
+			}
+			return false
+		})
+	})
+	switch {
+	case err != nil:
+		return status, fmt.Errorf("reading the status of a device: %w", err)
+	case status.Username == "":
+		return status, relay.ErrUnknownDevice
+	}
+	return status, nil
+}
+
 // Read implements relay.Store.
 func (s *Store) Read(ctx context.Context, device identity.DeviceID, after uint64, page relay.Page) ([]relay.Envelope, bool, error) {
 	if after > relay.MaxSequence {
@@ -200,6 +228,8 @@ func (p *pageReader) add(row *sqlite3.Stmt) bool {
 		Sequence: uint64(row.ColumnInt64(0)),
 		Kind:     api.Kind(row.ColumnInt(1)),
 		Payload:  row.ColumnBlob(3, nil),
+		Group:    row.ColumnBlob(4, nil),
+		ListHash: row.ColumnBlob(5, nil),
 	})
 	return true
 }

@@ -19,6 +19,10 @@ var ErrNewerSchema = errors.New("the database was written by a newer version of 
 // several stands once in payload. Submit ids arrive in random order and are
 // looked up by every submit: recent ones are only appended here and indexed in
 // memory, and move to the sorted table many at a time (see submissions.go).
+//
+// An entry of a group names the delivery list that was used, which stands once for
+// each epoch, and after its end stays as long as an entry is older than that. What
+// was claimed of key_package has no body any more.
 var migrations = []string{`
 CREATE TABLE account (
 	id         INTEGER PRIMARY KEY,
@@ -68,6 +72,42 @@ CREATE TABLE sequence_reserved (
 	upto INTEGER NOT NULL
 ) STRICT;
 INSERT INTO sequence_reserved VALUES (1, 0);
+`, `
+CREATE TABLE mls_group (
+	number  INTEGER PRIMARY KEY,
+	id      BLOB NOT NULL UNIQUE,
+	epoch   INTEGER NOT NULL,
+	list    INTEGER NOT NULL,
+	members BLOB NOT NULL
+) STRICT;
+CREATE TABLE delivery_list (
+	number   INTEGER PRIMARY KEY,
+	group_id BLOB NOT NULL,
+	hash     BLOB NOT NULL,
+	ended    INTEGER
+) STRICT;
+CREATE INDEX delivery_list_ended ON delivery_list(ended) WHERE ended IS NOT NULL;
+ALTER TABLE entry ADD COLUMN list INTEGER;
+CREATE TABLE device_state (
+	mailbox     INTEGER PRIMARY KEY REFERENCES device(mailbox),
+	acked       INTEGER NOT NULL DEFAULT 0,
+	last_submit BLOB
+) STRICT;
+CREATE TABLE key_package (
+	number     INTEGER PRIMARY KEY,
+	mailbox    INTEGER NOT NULL REFERENCES device(mailbox),
+	digest     BLOB NOT NULL,
+	expires_at INTEGER NOT NULL,
+	body       BLOB
+) STRICT;
+CREATE UNIQUE INDEX key_package_digest ON key_package(mailbox, digest);
+CREATE INDEX key_package_stock ON key_package(mailbox, number, expires_at) WHERE body IS NOT NULL;
+CREATE INDEX key_package_expiry ON key_package(expires_at);
+CREATE TABLE last_resort (
+	mailbox    INTEGER PRIMARY KEY REFERENCES device(mailbox),
+	expires_at INTEGER NOT NULL,
+	body       BLOB NOT NULL
+) STRICT;
 `}
 
 func migrate(c *sqlite3.Conn) error {

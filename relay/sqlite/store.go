@@ -33,6 +33,7 @@ type Store struct {
 	nextPayload    int64
 	usage          map[int64]usage // by mailbox, loaded when first needed
 	recent         map[submissionKey]struct{}
+	groups         groupCache
 }
 
 // usage is what a mailbox holds.
@@ -45,6 +46,7 @@ func newStore(dsn string) *Store {
 	s := &Store{dsn: dsn, usage: make(map[int64]usage), recent: make(map[submissionKey]struct{})}
 	s.readers.init(dsn)
 	s.devices.mailboxes = make(map[identity.DeviceID]int64)
+	s.groups.clear()
 	s.checkpointer.init(&s.mu)
 	return s
 }

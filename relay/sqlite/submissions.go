@@ -40,6 +40,15 @@ func (w *batchWrite) remember(key submissionKey) error {
 	return w.writer.addRecent.int(1, key.sender).blob(2, key.id[:]).int(3, w.batch.At.Unix()).exec()
 }
 
+// lastSubmits returns the id that each sender of the batch got accepted last.
+func (w *batchWrite) lastSubmits() map[int64][api.SubmitIDSize]byte {
+	last := make(map[int64][api.SubmitIDSize]byte)
+	for _, key := range w.added {
+		last[key.sender] = key.id
+	}
+	return last
+}
+
 func (s *Store) loadRecent() error {
 	err := s.writer.recent.each(func(row *sqlite3.Stmt) bool {
 		key := submissionKey{sender: row.ColumnInt64(0)}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/ncruces/go-sqlite3"
 
+	"sealpost/api"
 	"sealpost/identity"
 	"sealpost/relay"
 )
@@ -22,6 +23,13 @@ type writer struct {
 	acked, ackedPayloads, deleteAcked, deletePayload statement
 	oldest, deleteEntry, deleteOldSubmissions        statement
 	submitted, addRecent, recent, merge, clearRecent statement
+	setAcked, setLastSubmit                          statement
+
+	group, addGroup, setGroup, addList, endList, deleteOldLists statement
+
+	devicesOf, oldestKeyPackage, lastResort, stock, countKeyPackages statement
+	addKeyPackage, setLastResort, takeKeyPackage                     statement
+	expireKeyPackages, expireLastResorts                             statement
 }
 
 func (w *writer) prepare() error {
@@ -33,7 +41,7 @@ func (w *writer) prepare() error {
 		&w.addDevice:    `INSERT INTO device (account, id, key, record, registered_at) VALUES (?, ?, ?, ?, ?)`,
 
 		&w.mailboxUsage: `SELECT count(*), coalesce(sum(size), 0) FROM entry WHERE mailbox = ?`,
-		&w.addEntry:     `INSERT INTO entry (sequence, mailbox, accepted_at, kind, size, shared, body) VALUES (?, ?, ?, ?, ?, ?, ?)`,
+		&w.addEntry:     `INSERT INTO entry (sequence, mailbox, accepted_at, kind, size, shared, body, list) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
 		&w.addPayload:   `INSERT INTO payload (id, body) VALUES (?, ?)`,
 		&w.reserve:      `UPDATE sequence_reserved SET upto = ?`,
 
@@ -51,12 +59,46 @@ func (w *writer) prepare() error {
 		&w.recent:      `SELECT mailbox, id FROM submission_recent`,
 		&w.merge:       `INSERT OR IGNORE INTO submission SELECT mailbox, id, accepted_at FROM submission_recent ORDER BY mailbox, id`,
 		&w.clearRecent: `DELETE FROM submission_recent`,
+
+		&w.setAcked: `INSERT INTO device_state (mailbox, acked) VALUES (?, ?)
+			ON CONFLICT DO UPDATE SET acked = excluded.acked WHERE excluded.acked > acked`,
+		&w.setLastSubmit: `INSERT INTO device_state (mailbox, last_submit) VALUES (?, ?)
+			ON CONFLICT DO UPDATE SET last_submit = excluded.last_submit`,
+
+		&w.group:    `SELECT number, epoch, list, members FROM mls_group WHERE id = ?`,
+		&w.addGroup: `INSERT INTO mls_group (id, epoch, list, members) VALUES (?, ?, ?, ?)`,
+		&w.setGroup: `UPDATE mls_group SET epoch = ?, list = ?, members = ? WHERE number = ?`,
+		&w.addList:  `INSERT INTO delivery_list (group_id, hash) VALUES (?, ?)`,
+		&w.endList:  `UPDATE delivery_list SET ended = ? WHERE number = ?`,
+		&w.deleteOldLists: `DELETE FROM delivery_list WHERE ended IS NOT NULL
+			AND ended <= coalesce((SELECT min(sequence) FROM entry), ended)`,
+
+		&w.devicesOf: `SELECT device.mailbox, device.id FROM device JOIN account ON account.id = device.account
+			WHERE account.username = ? ORDER BY device.mailbox`,
+		&w.oldestKeyPackage: `SELECT number, body FROM key_package
+			WHERE mailbox = ? AND body IS NOT NULL AND expires_at > ? ORDER BY number LIMIT 1`,
+		&w.lastResort: `SELECT body FROM last_resort WHERE mailbox = ? AND expires_at > ?`,
+		&w.stock:      `SELECT number, digest FROM key_package WHERE mailbox = ? AND body IS NOT NULL`,
+		&w.countKeyPackages: `SELECT count(*) FROM key_package
+			WHERE mailbox = ? AND body IS NOT NULL AND expires_at > ?`,
+		&w.addKeyPackage: `INSERT INTO key_package (mailbox, digest, expires_at, body) VALUES (?, ?, ?, ?)
+			ON CONFLICT DO NOTHING`,
+		&w.setLastResort: `INSERT INTO last_resort (mailbox, expires_at, body) VALUES (?, ?, ?)
+			ON CONFLICT DO UPDATE SET expires_at = excluded.expires_at, body = excluded.body WHERE body <> excluded.body`,
+		&w.takeKeyPackage:    `UPDATE key_package SET body = NULL WHERE number = ?`,
+		&w.expireKeyPackages: `DELETE FROM key_package WHERE expires_at <= ?`,
+		&w.expireLastResorts: `DELETE FROM last_resort WHERE expires_at <= ?`,
 	})
 }
 
 // transaction runs f and commits; when it returns an error, nothing is changed
 // in the database.
 func (s *Store) transaction(f func() error) (err error) {
+	defer func() {
+		if errors.Is(err, sqlite3.FULL) {
+			err = fmt.Errorf("%w: %w", relay.ErrFull, err)
+		}
+	}()
 	tx, err := s.writer.conn.BeginImmediate()
 	if err != nil {
 		return fmt.Errorf("beginning a transaction: %w", err)
@@ -156,6 +198,7 @@ func (s *Store) Write(ctx context.Context, batch *relay.Batch) error {
 // forget makes memory agree with a database that did not take a batch.
 func (s *Store) forget(added []submissionKey) {
 	clear(s.usage)
+	s.groups.clear()
 	for _, key := range added {
 		delete(s.recent, key)
 	}
@@ -181,6 +224,11 @@ func (w *batchWrite) apply() error {
 			return fmt.Errorf("storing an envelope: %w", err)
 		}
 	}
+	for sender, id := range w.lastSubmits() {
+		if err := w.writer.setLastSubmit.int(1, sender).blob(2, id[:]).exec(); err != nil {
+			return fmt.Errorf("noting the last submit: %w", err)
+		}
+	}
 	if w.next-1 <= w.reserved {
 		return nil
 	}
@@ -199,7 +247,11 @@ func (w *batchWrite) ack(ack relay.Acknowledgement) error {
 	if err != nil {
 		return err
 	}
-	upto := int64(min(ack.Sequence, relay.MaxSequence))
+	// A device cannot acknowledge what was never given to anybody.
+	upto := int64(min(ack.Sequence, uint64(w.next-1)))
+	if err := w.writer.setAcked.int(1, mailbox).int(2, upto).exec(); err != nil {
+		return err
+	}
 	var gone usage
 	shared := 0
 	err = w.writer.acked.int(1, mailbox).int(2, upto).each(func(row *sqlite3.Stmt) bool {
@@ -257,41 +309,64 @@ func (w *batchWrite) submit(submission *relay.Submission) error {
 	if seen, err := w.seen(key); err != nil || seen {
 		return err
 	}
-	mailboxes, err := w.recipients(submission)
-	if errors.Is(err, relay.ErrUnknownRecipient) || errors.Is(err, relay.ErrMailboxFull) {
-		submission.Err = err
-		return nil
+	if submission.Group == nil {
+		err = w.submitToRecipients(key, submission)
+	} else {
+		err = w.submitToGroup(key, submission)
 	}
+	for _, refusal := range []error{relay.ErrUnknownRecipient, relay.ErrMailboxFull, relay.ErrNotAMember, relay.ErrStaleEpoch} {
+		if errors.Is(err, refusal) {
+			submission.Err = err
+			return nil
+		}
+	}
+	return err
+}
+
+func (w *batchWrite) submitToRecipients(key submissionKey, submission *relay.Submission) error {
+	mailboxes, err := w.recipients(submission)
 	if err != nil {
 		return err
 	}
 	if err := w.remember(key); err != nil {
 		return err
 	}
-	return w.deliver(submission, mailboxes)
+	submission.FirstSequence, err = w.deliver(envelope{submission.Kind, submission.Payload, 0}, mailboxes)
+	return err
 }
 
 // recipients returns the mailboxes of a submission, all known and with room.
 func (w *batchWrite) recipients(submission *relay.Submission) ([]int64, error) {
 	mailboxes := make([]int64, len(submission.Recipients))
 	for i, device := range submission.Recipients {
-		mailbox, err := w.mailbox(w.ctx, device)
-		if errors.Is(err, relay.ErrUnknownDevice) {
-			return nil, relay.ErrUnknownRecipient
-		}
+		mailbox, err := w.recipient(device)
 		if err != nil {
 			return nil, err
 		}
-		used, err := w.used(mailbox)
-		if err != nil {
+		if err := w.room(mailbox, usage{1, int64(len(submission.Payload))}); err != nil {
 			return nil, err
-		}
-		if used.rows >= w.batch.MailboxRows || used.bytes+int64(len(submission.Payload)) > w.batch.MailboxBytes {
-			return nil, relay.ErrMailboxFull
 		}
 		mailboxes[i] = mailbox
 	}
 	return mailboxes, nil
+}
+
+// recipient is mailbox with an error for the sender.
+func (w *batchWrite) recipient(device identity.DeviceID) (int64, error) {
+	mailbox, err := w.mailbox(w.ctx, device)
+	if errors.Is(err, relay.ErrUnknownDevice) {
+		err = relay.ErrUnknownRecipient
+	}
+	return mailbox, err
+}
+
+// room returns ErrMailboxFull when a mailbox has no room for more.
+func (w *batchWrite) room(mailbox int64, more usage) error {
+	used, err := w.used(mailbox)
+	if err == nil && (used.rows+more.rows > w.batch.MailboxRows || used.bytes+more.bytes > w.batch.MailboxBytes) {
+		err = relay.ErrMailboxFull
+	}
+	return err
 }
 
 func (s *Store) used(mailbox int64) (usage, error) {
@@ -309,33 +384,55 @@ func (s *Store) used(mailbox int64) (usage, error) {
 	return used, err
 }
 
-// deliver stores the payload and an entry for each mailbox.
-func (w *batchWrite) deliver(submission *relay.Submission, mailboxes []int64) error {
+// An envelope is what goes into mailboxes.
+type envelope struct {
+	kind    api.Kind
+	payload []byte
+	list    int64 // number of a delivery list, 0 outside a group
+}
+
+// deliver stores the payload and an entry for each mailbox, and returns the
+// sequence number of the first, 0 if there is none.
+func (w *batchWrite) deliver(e envelope, mailboxes []int64) (uint64, error) {
+	if len(mailboxes) == 0 {
+		return 0, nil
+	}
 	var payload int64
 	if len(mailboxes) > 1 {
 		payload = w.nextPayload
-		if err := w.writer.addPayload.int(1, payload).blob(2, submission.Payload).exec(); err != nil {
-			return err
+		if err := w.writer.addPayload.int(1, payload).blob(2, e.payload).exec(); err != nil {
+			return 0, err
 		}
 		w.nextPayload++
 	}
-	submission.FirstSequence = uint64(w.next)
-	size := int64(len(submission.Payload))
+	first := uint64(w.next)
 	for _, mailbox := range mailboxes {
-		add := w.writer.addEntry.int(1, w.next).int(2, mailbox).int(3, w.batch.At.Unix()).
-			int(4, int64(submission.Kind)).int(5, size)
-		if payload == 0 {
-			add.null(6).blob(7, submission.Payload)
-		} else {
-			add.int(6, payload).null(7)
+		if err := w.addEntry(mailbox, e, payload); err != nil {
+			return 0, err
 		}
-		if err := add.exec(); err != nil {
-			return err
-		}
-		w.next++
-		used := w.usage[mailbox]
-		w.usage[mailbox] = usage{used.rows + 1, used.bytes + size}
 	}
+	return first, nil
+}
+
+func (w *batchWrite) addEntry(mailbox int64, e envelope, payload int64) error {
+	size := int64(len(e.payload))
+	add := w.writer.addEntry.int(1, w.next).int(2, mailbox).int(3, w.batch.At.Unix()).int(4, int64(e.kind)).int(5, size)
+	if payload == 0 {
+		add.null(6).blob(7, e.payload)
+	} else {
+		add.int(6, payload).null(7)
+	}
+	if e.list == 0 {
+		add.null(8)
+	} else {
+		add.int(8, e.list)
+	}
+	if err := add.exec(); err != nil {
+		return err
+	}
+	w.next++
+	used := w.usage[mailbox]
+	w.usage[mailbox] = usage{used.rows + 1, used.bytes + size}
 	return nil
 }
 
@@ -362,6 +459,9 @@ func (s *Store) Expire(ctx context.Context, before time.Time) (int, error) {
 	}
 	if err := s.expireSubmissions(before); err != nil {
 		return total, fmt.Errorf("expiring submit ids: %w", err)
+	}
+	if err := s.forgetLists(); err != nil {
+		return total, fmt.Errorf("forgetting delivery lists: %w", err)
 	}
 	s.checkpointer.truncate()
 	return total, nil

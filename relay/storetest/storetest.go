@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"maps"
 	"sync"
 	"testing"
 	"time"
@@ -22,7 +23,7 @@ type Open func(t *testing.T, dir string) (store relay.Store, closeStore func())
 
 // Run runs the contract.
 func Run(t *testing.T, open Open) {
-	for name, test := range map[string]func(*testing.T, *suite){
+	tests := map[string]func(*testing.T, *suite){
 		"Register":               testRegister,
 		"RegisterAgain":          testRegisterAgain,
 		"RegisterTaken":          testRegisterTaken,
@@ -45,7 +46,11 @@ func Run(t *testing.T, open Open) {
 		"Reopen":                 testReopen,
 		"Expire":                 testExpire,
 		"ReadWhileWriting":       testReadWhileWriting,
-	} {
+		"Status":                 testStatus,
+	}
+	maps.Copy(tests, groupTests)
+	maps.Copy(tests, keyPackageTests)
+	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			s := &suite{t: t, open: open, dir: t.TempDir(), now: time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)}
 			s.store, s.close = open(t, s.dir)
@@ -486,4 +491,47 @@ func testReadWhileWriting(t *testing.T, s *suite) {
 		s.write(b)
 	}
 	reading.Wait()
+}
+
+func testStatus(t *testing.T, s *suite) {
+	alice, bob := s.device("alice"), s.device("bob")
+	status := func(device identity.DeviceID) relay.DeviceStatus {
+		t.Helper()
+		status, err := s.store.Status(t.Context(), device, s.now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return status
+	}
+	if got := status(alice); got.Username != "alice" || got.Acked != 0 || got.LastSubmit != nil || got.KeyPackages != 0 {
+		t.Fatalf("a new device has the status %+v", got)
+	}
+	first, second := submission(alice, "one", bob), submission(alice, "two", bob)
+	refused := submission(alice, "three", identity.NewDeviceID())
+	s.write(s.batch(first, second, refused))
+	again := *first
+	s.accepted(&again)
+	s.ack(bob, first.FirstSequence)
+	for range 2 {
+		if got := status(alice); !bytes.Equal(got.LastSubmit, second.ID[:]) {
+			t.Fatalf("the last submit is %x, want %x", got.LastSubmit, second.ID)
+		}
+		if got := status(bob); got.Acked != first.FirstSequence || got.LastSubmit != nil {
+			t.Fatalf("acknowledged up to %d, want %d; last submit %x", got.Acked, first.FirstSequence, got.LastSubmit)
+		}
+		s.reopen()
+	}
+	s.ack(bob, second.FirstSequence)
+	s.ack(bob, first.FirstSequence) // late, and no step back
+	if got := status(bob).Acked; got != second.FirstSequence {
+		t.Fatalf("acknowledged up to %d, want %d", got, second.FirstSequence)
+	}
+	s.ack(bob, relay.MaxSequence) // what was never given cannot be acknowledged
+	later := submission(alice, "later", bob)
+	s.accepted(later)
+	if got := status(bob).Acked; got >= later.FirstSequence {
+		t.Fatalf("acknowledged up to %d, before %d was given", got, later.FirstSequence)
+	}
+	_, err := s.store.Status(t.Context(), identity.NewDeviceID(), s.now)
+	wantErr(t, err, relay.ErrUnknownDevice)
 }

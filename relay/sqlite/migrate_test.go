@@ -1,0 +1,85 @@
+package sqlite_test
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/ncruces/go-sqlite3"
+
+	"sealpost/api"
+	"sealpost/identity"
+	"sealpost/relay"
+	"sealpost/relay/sqlite"
+)
+
+// TestMigration opens what each earlier version left, with all that was in it, and
+// uses it as a new one.
+func TestMigration(t *testing.T) {
+	for _, name := range []string{"schema-1.sql"} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			restore(t, filepath.Join("testdata", name), dir)
+			s, closeStore := open(t, dir)
+			defer closeStore()
+			checkMigrated(t, s)
+		})
+	}
+}
+
+// restore makes a database of a dump.
+func restore(t *testing.T, dump, dir string) {
+	t.Helper()
+	sql, err := os.ReadFile(dump)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := sqlite3.Open(filepath.Join(dir, sqlite.FileName))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if err := c.Exec(string(sql)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func checkMigrated(t *testing.T, s relay.Store) {
+	t.Helper()
+	alice := identity.DeviceID{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}
+	bob := identity.DeviceID{0xf0, 0xf1, 0xf2, 0xf3, 0xf4, 0xf5, 0xf6, 0xf7, 0xf8, 0xf9, 0xfa, 0xfb, 0xfc, 0xfd, 0xfe, 0xff}
+	if records, err := s.Records(t.Context(), "alice"); err != nil || len(records) != 1 || string(records[0]) != "record of alice" {
+		t.Errorf("the records of alice are %q, %v", records, err)
+	}
+	group := &relay.GroupEpoch{ID: "a group of 16 by"}
+	submissions := []*relay.Submission{
+		{Sender: alice, ID: [16]byte([]byte("\x11\x11\x11\x11\x11\x11\x11\x11\x11\x11\x11\x11\x11\x11\x11\x11")), Recipients: []identity.DeviceID{bob}, Kind: api.Kind_KIND_APPLICATION, Payload: []byte("again")},
+		{Sender: alice, ID: [16]byte([]byte("\"\"\"\"\"\"\"\"\"\"\"\"\"\"\"\"")), Recipients: []identity.DeviceID{bob}, Kind: api.Kind_KIND_APPLICATION, Payload: []byte("again")},
+		{Sender: alice, ID: [16]byte{1}, Kind: api.Kind_KIND_HANDSHAKE, Payload: []byte("commit"), Group: group, Commit: &relay.Commit{
+			Members: []identity.DeviceID{alice, bob}, Welcome: []byte("welcome"), Welcomed: []identity.DeviceID{bob},
+		}},
+	}
+	batch := relay.Batch{Submissions: submissions, MailboxRows: 10, MailboxBytes: 1 << 20, At: time.Unix(2000, 0)}
+	if err := s.Write(t.Context(), &batch); err != nil {
+		t.Fatal(err)
+	}
+	for i, submission := range submissions {
+		if submission.Err != nil {
+			t.Errorf("submission %d: %v", i, submission.Err)
+		}
+	}
+	envelopes, _, err := s.Read(t.Context(), bob, 0, relay.Page{Rows: 10, Bytes: 1 << 20})
+	if err != nil || len(envelopes) != 3 {
+		t.Fatalf("%d envelopes, %v", len(envelopes), err)
+	}
+	for i, want := range []string{"for bob", "for both", "welcome"} {
+		e := envelopes[i]
+		if string(e.Payload) != want || (e.Group != nil) != (want == "welcome") {
+			t.Errorf("envelope %d is %q of the group %q, want %q", i, e.Payload, e.Group, want)
+		}
+	}
+	if envelopes[2].Sequence <= 1048577 {
+		t.Errorf("sequence number %d may have been used before", envelopes[2].Sequence)
+	}
+}
