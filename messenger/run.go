@@ -42,11 +42,16 @@ func (c *Client) Run(ctx context.Context) error {
 
 	pauses := backoff.NewExponentialBackOff()
 	pauses.InitialInterval, pauses.MaxInterval, pauses.RandomizationFactor = firstPause, longPause, 0.5
-	for {
+	for forgotten := false; ; {
 		err := c.session(ctx, pauses.Reset)
 		if ctx.Err() != nil {
 			c.events.publish(ConnectionChanged{})
 			return nil
+		}
+		// A server restored from a backup may know this device no more: register
+		// at once, and bother nobody unless that does not help.
+		if forgotten = errors.Is(err, errUnknownDevice) && !forgotten; forgotten {
+			continue
 		}
 		c.events.publish(ConnectionChanged{Err: err})
 		if fatal(err) {
