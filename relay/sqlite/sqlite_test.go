@@ -139,7 +139,7 @@ func TestDeletedIsGone(t *testing.T) {
 	if !foundIn(t, dir, canary) {
 		t.Fatal("the test does not find what is there")
 	}
-	acks := relay.Batch{Acks: []relay.Acknowledgement{{Device: devices[0], Sequence: 99}, {Device: devices[1], Sequence: 99}}, At: time.Unix(1000, 0)}
+	acks := relay.Batch{Acks: []relay.Acknowledgement{{Device: devices[0], Sequence: relay.MaxSequence}, {Device: devices[1], Sequence: relay.MaxSequence}}, At: time.Unix(1000, 0)}
 	if err := s.Write(t.Context(), &acks); err != nil {
 		t.Fatal(err)
 	}

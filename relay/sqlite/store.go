@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/gofrs/flock"
 	"github.com/ncruces/go-sqlite3"
@@ -28,13 +29,19 @@ type Store struct {
 	writer writer
 	// next is the sequence number of the next entry, reserved the last one that
 	// the database has set aside. A start goes on after the reserved ones, so
-	// that no number is used twice though the entry that had it is deleted.
+	// that no number is used twice though the entry that had it is deleted; and
+	// not below the time, so that neither is one that was used after the backup
+	// that the database comes from.
 	next, reserved int64
 	nextPayload    int64
 	usage          map[int64]usage // by mailbox, loaded when first needed
 	recent         map[submissionKey]struct{}
 	groups         groupCache
 }
+
+// secondBits is how far the time in seconds is shifted for the least sequence
+// number of a start: no server uses a million numbers a second all its life.
+const secondBits = 20
 
 // usage is what a mailbox holds.
 type usage struct {
@@ -87,7 +94,7 @@ func (s *Store) loadState() (err error) {
 	if s.reserved, err = queryInt(s.writer.conn, `SELECT upto FROM sequence_reserved`); err != nil {
 		return fmt.Errorf("reading the reserved sequence numbers: %w", err)
 	}
-	s.next = s.reserved + 1
+	s.next = max(s.reserved+1, time.Now().Unix()<<secondBits)
 	if s.nextPayload, err = queryInt(s.writer.conn, `SELECT coalesce(max(id), 0) + 1 FROM payload`); err != nil {
 		return fmt.Errorf("reading the last payload: %w", err)
 	}
