@@ -23,6 +23,7 @@ type commands struct {
 	Verify verifyCommand `cmd:"" help:"Compare and confirm somebody's key."`
 	Server serverCommand `cmd:"" help:"Run the relay."`
 	Bench  benchCommand  `cmd:"" help:"Measure the relay under load."`
+	Admin  adminCommand  `cmd:"" help:"Look after a server: accounts, figures, backups."`
 
 	Keygen  keygenCommand  `cmd:"" help:"Make a key pair for files and text."`
 	Encrypt encryptCommand `cmd:"" help:"Encrypt a file or text to public keys."`

@@ -9,11 +9,9 @@ import (
 	"net"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"syscall"
 	"time"
 
-	"github.com/adrg/xdg"
 	"golang.org/x/term"
 
 	"sealpost/identity"
@@ -27,27 +25,24 @@ const shutdownTime = 5 * time.Second
 
 // serverCommand is sealpost server.
 type serverCommand struct {
+	dataFlag
 	Listen           string `default:"127.0.0.1:7443" help:"Address and port to listen on."`
-	Data             string `type:"path" help:"Directory of the server's data (default: sealpost/server in the XDG data directory)."`
 	OpenRegistration bool   `help:"Let everybody register. Without it, only clients on this machine can, and only while the server listens on a loopback address."`
 }
 
 // Run serves until a signal ends it.
 func (c *serverCommand) Run(env *environment) error {
-	if c.Data == "" {
-		c.Data = filepath.Join(xdg.DataHome, "sealpost", "server")
-	}
-	store, err := sqlite.Open(c.Data)
+	store, err := sqlite.Open(c.dir())
 	if err != nil {
-		return c.explainOpen(err)
+		return explainData(c.dir(), err)
 	}
 	return errors.Join(c.serve(env, store), store.Close())
 }
 
 func (c *serverCommand) serve(env *environment, store relay.Store) error {
-	certificate, err := relay.LoadOrCreateCertificate(c.Data)
+	certificate, err := relay.LoadOrCreateCertificate(c.dir())
 	if err != nil {
-		return c.explainOpen(err)
+		return explainData(c.dir(), err)
 	}
 	listener, err := net.Listen("tcp", c.Listen)
 	if err != nil {
@@ -100,27 +95,6 @@ func newLogger(env *environment) *slog.Logger {
 		return slog.New(slog.NewTextHandler(env.stderr, nil))
 	}
 	return slog.New(slog.NewJSONHandler(terminal.JSONWriter(env.stderr), nil))
-}
-
-func (c *serverCommand) explainOpen(err error) error {
-	explained := &userError{status: exitFailure, err: fmt.Errorf("opening %s: %w", c.Data, err)}
-	switch {
-	case errors.Is(err, sqlite.ErrInUse):
-		explained.code, explained.hint = "DATA_IN_USE", "stop the other server, or choose another directory with --data"
-	case errors.Is(err, sqlite.ErrCorrupt):
-		explained.err = fmt.Errorf("opening %s: %w", c.Data, sqlite.ErrCorrupt)
-		explained.code, explained.hint = "DATA_CORRUPT", "restore relay.db from a backup; the damaged file is left as it is"
-	case errors.Is(err, sqlite.ErrNewerSchema):
-		explained.code, explained.hint = "DATA_NEWER", "install the newer version again"
-	case isUnwritable(err):
-		explained.code, explained.hint = "DATA_NOT_WRITABLE", "choose a directory that you may write to with --data"
-	}
-	return explained
-}
-
-func isUnwritable(err error) bool {
-	return errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS) ||
-		errors.Is(err, syscall.ENOTDIR) || errors.Is(err, fs.ErrExist)
 }
 
 func (c *serverCommand) explainListen(err error) error {

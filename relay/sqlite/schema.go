@@ -111,19 +111,25 @@ CREATE TABLE last_resort (
 `}
 
 func migrate(c *sqlite3.Conn) error {
-	version, err := queryInt(c, `PRAGMA user_version`)
+	version, err := schemaVersion(c)
 	if err != nil {
 		return err
 	}
-	if version > int64(len(migrations)) {
-		return fmt.Errorf("%w (schema %d, this one knows %d)", ErrNewerSchema, version, len(migrations))
-	}
-	for ; version < int64(len(migrations)); version++ {
-		if err := migrateOnce(c, int(version)); err != nil {
+	for ; version < len(migrations); version++ {
+		if err := migrateOnce(c, version); err != nil {
 			return fmt.Errorf("migrating from schema %d: %w", version, err)
 		}
 	}
 	return nil
+}
+
+// schemaVersion returns the version of a database, or ErrNewerSchema.
+func schemaVersion(c *sqlite3.Conn) (int, error) {
+	version, err := queryInt(c, `PRAGMA user_version`)
+	if err == nil && version > int64(len(migrations)) {
+		err = fmt.Errorf("%w (schema %d, this one knows %d)", ErrNewerSchema, version, len(migrations))
+	}
+	return int(version), err
 }
 
 func migrateOnce(c *sqlite3.Conn, version int) (err error) {

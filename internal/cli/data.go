@@ -1,0 +1,77 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"syscall"
+
+	"github.com/adrg/xdg"
+
+	"sealpost/relay/sqlite"
+)
+
+// dataFlag names the data directory of a server.
+type dataFlag struct {
+	Data string `type:"path" placeholder:"DIR" help:"Directory of the server's data (default: sealpost/server in the XDG data directory)."`
+}
+
+func (f dataFlag) dir() string {
+	if f.Data != "" {
+		return f.Data
+	}
+	return filepath.Join(xdg.DataHome, "sealpost", "server")
+}
+
+// inspect calls use with the open data directory.
+func (f dataFlag) inspect(env *environment, use func(*sqlite.Inspector) error) error {
+	inspector, err := sqlite.Inspect(env.ctx, f.dir())
+	if err != nil {
+		return explainData(f.dir(), fmt.Errorf("opening %s: %w", f.dir(), err))
+	}
+	err = errors.Join(use(inspector), inspector.Close())
+	if env.ctx.Err() != nil {
+		return env.ctx.Err()
+	}
+	if err != nil {
+		return explainData(f.dir(), fmt.Errorf("reading %s: %w", f.dir(), err))
+	}
+	return nil
+}
+
+// explainData says what to do about an error of a data directory.
+func explainData(dir string, err error) error {
+	explained := &userError{status: exitFailure, err: err}
+	switch {
+	case errors.Is(err, sqlite.ErrInUse):
+		explained.code, explained.hint = "DATA_IN_USE", "stop the other server, or choose another directory with --data"
+	case errors.Is(err, sqlite.ErrCorrupt):
+		explained.code, explained.hint = "DATA_CORRUPT", "restore a backup with sealpost admin restore; the damaged file is left as it is"
+		if unsound, ok := errors.AsType[*sqlite.UnsoundError](err); ok {
+			explained.err = unsound
+		} else {
+			explained.err = fmt.Errorf("opening %s: %w", dir, sqlite.ErrCorrupt)
+		}
+	case errors.Is(err, sqlite.ErrNewerSchema):
+		explained.code, explained.hint = "DATA_NEWER", "install the newer version again"
+	case errors.Is(err, sqlite.ErrOlderSchema):
+		explained.code, explained.hint = "DATA_OLDER", "start sealpost server on it once: that brings it up to date; take a backup first"
+	case errors.Is(err, sqlite.ErrOwner):
+		explained.code, explained.hint = "DATA_OWNER", "run it as the user of the server, with sudo -u"
+	case errors.Is(err, sqlite.ErrNotEmpty):
+		explained.code, explained.hint = "DATA_NOT_EMPTY", "nothing was changed: name a directory that is empty or does not exist"
+	case errors.Is(err, fs.ErrNotExist):
+		explained.code, explained.hint = "NO_DATA", "no relay.db is there: name the directory where a server keeps its data"
+	case errors.Is(err, syscall.ENOSPC):
+		explained.code, explained.hint = "DISK_FULL", "make room, or name a directory on another disk"
+	case isUnwritable(err):
+		explained.code, explained.hint = "DATA_NOT_WRITABLE", "choose a directory that you may write to with --data"
+	}
+	return explained
+}
+
+func isUnwritable(err error) bool {
+	return errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS) ||
+		errors.Is(err, syscall.ENOTDIR) || errors.Is(err, fs.ErrExist)
+}

@@ -1,0 +1,103 @@
+package sqlite
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/ncruces/go-sqlite3"
+
+	"sealpost/relay"
+)
+
+// maxProblems bounds what a check lists of one kind.
+const maxProblems = 20
+
+// Check reads the whole data directory and returns what is wrong with it, a line
+// each, or nothing. The error says that it could not be read.
+func (i *Inspector) Check() ([]string, error) {
+	problems, err := i.checkDatabase()
+	if err != nil {
+		return nil, err
+	}
+	if err := checkCertificate(i.dir); err != nil {
+		problems = append(problems, fmt.Sprintf("%s: %v", relay.CertificateFile, err))
+	}
+	return problems, nil
+}
+
+func (i *Inspector) checkDatabase() ([]string, error) {
+	var problems []string
+	found := func(format string, args ...any) { problems = append(problems, fmt.Sprintf(format, args...)) }
+	err := i.each(fmt.Sprintf(`PRAGMA integrity_check(%d)`, maxProblems), func(row *sqlite3.Stmt) error {
+		if text := row.ColumnText(0); text != "ok" {
+			found("%s: %s", FileName, text)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("checking the database: %w", err)
+	}
+	if len(problems) > 0 {
+		return problems, nil // what follows reads it by what its indexes say
+	}
+	references := 0
+	err = i.each(`PRAGMA foreign_key_check`, func(row *sqlite3.Stmt) error {
+		if references++; references <= maxProblems {
+			found("%s: a row of %s points to no %s", FileName, row.ColumnText(0), row.ColumnText(2))
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("checking references: %w", err)
+	}
+	for _, rule := range rules {
+		err := i.each(rule.query, func(row *sqlite3.Stmt) error {
+			if n := row.ColumnInt64(0); n > 0 {
+				found("%s: %d %s", FileName, n, rule.broken)
+			}
+			return nil
+		})
+		if err != nil {
+			return nil, fmt.Errorf("checking the contents: %w", err)
+		}
+	}
+	return problems, nil
+}
+
+// rules are what no constraint of the schema says. Each query counts what breaks
+// one.
+var rules = []struct{ query, broken string }{
+	{`SELECT count(*) FROM payload WHERE NOT EXISTS (SELECT 1 FROM entry WHERE shared = payload.id)`,
+		"payloads that no envelope needs"},
+	{`SELECT count(*) FROM entry LEFT JOIN payload ON payload.id = entry.shared
+		WHERE size <> length(coalesce(entry.body, payload.body))`,
+		"envelopes whose size is not that of their payload"},
+	{`SELECT count(*) FROM entry, sequence_reserved WHERE sequence > upto`,
+		"envelopes with a number that was not set aside"},
+	{`SELECT count(*) FROM account WHERE NOT EXISTS (SELECT 1 FROM device WHERE account = account.id)`,
+		"accounts without a device"},
+}
+
+// checkCertificate accepts a directory without a certificate: the first start
+// makes it, or it is kept elsewhere.
+func checkCertificate(dir string) error {
+	path := filepath.Join(dir, relay.CertificateFile)
+	info, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if mode := info.Mode().Perm(); mode&0o077 != 0 {
+		return fmt.Errorf("others can read the private key (mode %#o): chmod 600", mode)
+	}
+	if _, err := tls.LoadX509KeyPair(path, path); err != nil {
+		return errors.New("no certificate with its private key in it")
+	}
+	return nil
+}
