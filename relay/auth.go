@@ -100,12 +100,12 @@ func (s *Server) authenticateUnary(ctx context.Context, request any, info *grpc.
 	if info.FullMethod != api.Directory_Register_FullMethodName {
 		device, err := s.authenticate(ctx, info.FullMethod, s.registeredKey(ctx))
 		if err != nil {
-			return nil, toStatus(ctx, s.log, err)
+			return nil, s.toStatus(ctx, err)
 		}
 		ctx = context.WithValue(ctx, deviceContextKey{}, device)
 	}
 	response, err := handle(ctx, request)
-	return response, toStatus(ctx, s.log, err)
+	return response, s.toStatus(ctx, err)
 }
 
 // authenticateStream is authenticateUnary for streams.
@@ -118,7 +118,7 @@ func (s *Server) authenticateStream(server any, stream grpc.ServerStream, info *
 	if err == nil {
 		err = handle(server, &deviceStream{stream, context.WithValue(ctx, deviceContextKey{}, device)})
 	}
-	return toStatus(ctx, s.log, err)
+	return s.toStatus(ctx, err)
 }
 
 // A deviceStream is a stream whose context knows the calling device.

@@ -37,6 +37,7 @@ func (d directory) Register(ctx context.Context, request *api.RegisterRequest) (
 	if err != nil {
 		return nil, err
 	}
+	d.metrics.registrations.Inc()
 	return &api.RegisterResponse{}, nil
 }
 

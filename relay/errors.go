@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
-	"log/slog"
 	"time"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
@@ -38,31 +37,32 @@ type answer struct {
 	code   codes.Code
 	reason api.Reason
 	retry  time.Duration // 0: the same again is of no use
+	limit  string        // the limit that was hit, for the metrics; "": none
 }
 
 // answers maps every error that clients are told. What is not here is internal.
 var answers = []answer{
-	{errMalformed, codes.InvalidArgument, api.Reason_REASON_MALFORMED, 0},
-	{errUnauthenticated, codes.Unauthenticated, api.Reason_REASON_UNAUTHENTICATED, 0},
-	{errReplayed, codes.Unauthenticated, api.Reason_REASON_UNAUTHENTICATED, 0},
-	{errTooManyRequests, codes.ResourceExhausted, api.Reason_REASON_UNAUTHENTICATED, time.Minute},
-	{errClockSkew, codes.Unauthenticated, api.Reason_REASON_CLOCK_SKEW, 0},
-	{errClosed, codes.PermissionDenied, api.Reason_REASON_REGISTRATION_CLOSED, 0},
-	{errTooLarge, codes.InvalidArgument, api.Reason_REASON_TOO_LARGE, 0},
-	{errReplaced, codes.Aborted, api.Reason_REASON_REPLACED, 0},
-	{errShutdown, codes.Unavailable, api.Reason_REASON_SHUTDOWN, time.Second},
-	{ErrNameTaken, codes.AlreadyExists, api.Reason_REASON_NAME_TAKEN, 0},
-	{ErrDeviceTaken, codes.AlreadyExists, api.Reason_REASON_MALFORMED, 0},
-	{ErrTooManyDevices, codes.ResourceExhausted, api.Reason_REASON_TOO_LARGE, 0},
-	{ErrUnknownAccount, codes.NotFound, api.Reason_REASON_UNKNOWN_ACCOUNT, 0},
-	{ErrUnknownDevice, codes.Unauthenticated, api.Reason_REASON_UNKNOWN_DEVICE, 0},
-	{ErrUnknownRecipient, codes.NotFound, api.Reason_REASON_UNKNOWN_RECIPIENT, 0},
-	{ErrMailboxFull, codes.ResourceExhausted, api.Reason_REASON_MAILBOX_FULL, time.Minute},
-	{ErrNotAMember, codes.PermissionDenied, api.Reason_REASON_NOT_A_MEMBER, 0},
-	{ErrStaleEpoch, codes.Aborted, api.Reason_REASON_STALE_EPOCH, 0},
-	{ErrTooManyKeyPackages, codes.ResourceExhausted, api.Reason_REASON_KEY_PACKAGE_LIMIT, 0},
-	{errTooManyClaims, codes.ResourceExhausted, api.Reason_REASON_KEY_PACKAGE_LIMIT, time.Hour},
-	{ErrFull, codes.Unavailable, api.Reason_REASON_SERVER_FULL, 30 * time.Second},
+	{errMalformed, codes.InvalidArgument, api.Reason_REASON_MALFORMED, 0, ""},
+	{errUnauthenticated, codes.Unauthenticated, api.Reason_REASON_UNAUTHENTICATED, 0, ""},
+	{errReplayed, codes.Unauthenticated, api.Reason_REASON_UNAUTHENTICATED, 0, ""},
+	{errTooManyRequests, codes.ResourceExhausted, api.Reason_REASON_UNAUTHENTICATED, time.Minute, "nonces"},
+	{errClockSkew, codes.Unauthenticated, api.Reason_REASON_CLOCK_SKEW, 0, ""},
+	{errClosed, codes.PermissionDenied, api.Reason_REASON_REGISTRATION_CLOSED, 0, ""},
+	{errTooLarge, codes.InvalidArgument, api.Reason_REASON_TOO_LARGE, 0, "payload"},
+	{errReplaced, codes.Aborted, api.Reason_REASON_REPLACED, 0, ""},
+	{errShutdown, codes.Unavailable, api.Reason_REASON_SHUTDOWN, time.Second, ""},
+	{ErrNameTaken, codes.AlreadyExists, api.Reason_REASON_NAME_TAKEN, 0, ""},
+	{ErrDeviceTaken, codes.AlreadyExists, api.Reason_REASON_MALFORMED, 0, ""},
+	{ErrTooManyDevices, codes.ResourceExhausted, api.Reason_REASON_TOO_LARGE, 0, "devices"},
+	{ErrUnknownAccount, codes.NotFound, api.Reason_REASON_UNKNOWN_ACCOUNT, 0, ""},
+	{ErrUnknownDevice, codes.Unauthenticated, api.Reason_REASON_UNKNOWN_DEVICE, 0, ""},
+	{ErrUnknownRecipient, codes.NotFound, api.Reason_REASON_UNKNOWN_RECIPIENT, 0, ""},
+	{ErrMailboxFull, codes.ResourceExhausted, api.Reason_REASON_MAILBOX_FULL, time.Minute, "mailbox"},
+	{ErrNotAMember, codes.PermissionDenied, api.Reason_REASON_NOT_A_MEMBER, 0, ""},
+	{ErrStaleEpoch, codes.Aborted, api.Reason_REASON_STALE_EPOCH, 0, ""},
+	{ErrTooManyKeyPackages, codes.ResourceExhausted, api.Reason_REASON_KEY_PACKAGE_LIMIT, 0, "key_packages"},
+	{errTooManyClaims, codes.ResourceExhausted, api.Reason_REASON_KEY_PACKAGE_LIMIT, time.Hour, "claims"},
+	{ErrFull, codes.Unavailable, api.Reason_REASON_SERVER_FULL, 30 * time.Second, ""},
 }
 
 // A laterError is an error of the table with a time of its own to try again.
@@ -85,12 +85,12 @@ func answerTo(err error) (answer, bool) {
 			return a, true
 		}
 	}
-	return answer{err, codes.Internal, api.Reason_REASON_INTERNAL, internalRetry}, false
+	return answer{err, codes.Internal, api.Reason_REASON_INTERNAL, internalRetry, ""}, false
 }
 
 // toStatus returns what a call ends with. What the table does not know goes to
 // the log, and the client gets a number to ask the operator about.
-func toStatus(ctx context.Context, log *slog.Logger, err error) error {
+func (s *Server) toStatus(ctx context.Context, err error) error {
 	if err == nil {
 		return nil
 	}
@@ -103,32 +103,35 @@ func toStatus(ctx context.Context, log *slog.Logger, err error) error {
 	a, known := answerTo(err)
 	text := a.err.Error()
 	if !known {
-		text = "internal error, request " + logInternal(log, err)
+		text = "internal error, request " + s.logInternal(err)
 	}
+	s.metrics.refused(s.metrics.callsFailed, a)
 	details := []protoadapt.MessageV1{&errdetails.ErrorInfo{Reason: a.reason.String(), Domain: api.ErrorDomain}}
 	if a.retry > 0 {
 		details = append(details, &errdetails.RetryInfo{RetryDelay: durationpb.New(a.retry)})
 	}
-	s, err := status.New(a.code, text).WithDetails(details...)
+	told, err := status.New(a.code, text).WithDetails(details...)
 	if err != nil {
 		panic(err) // a code that is not OK and our own details
 	}
-	return s.Err()
+	return told.Err()
 }
 
 // logInternal logs what broke and returns the number under which it stands there.
-func logInternal(log *slog.Logger, err error) string {
+func (s *Server) logInternal(err error) string {
 	var number [8]byte
 	rand.Read(number[:]) // never fails (crypto/rand)
 	request := hex.EncodeToString(number[:])
-	log.Error("internal error", "request", request, "error", err)
+	s.metrics.internalErrors.Inc()
+	s.log.Error("internal error", "request", request, "error", err)
 	return request
 }
 
 // rejected is what a submit gets for an error.
-func rejected(id []byte, err error) *api.ServerFrame {
+func (s *Server) rejected(id []byte, err error) *api.ServerFrame {
 	a, _ := answerTo(err)
 	stale, _ := errors.AsType[StaleEpochError](err)
+	s.metrics.refused(s.metrics.rejected, a)
 	return &api.ServerFrame{Frame: &api.ServerFrame_Rejected{Rejected: &api.Rejected{
 		Id: id, Reason: a.reason, RetryAfterMs: uint64(a.retry.Milliseconds()), Epoch: stale.Current,
 	}}}

@@ -16,19 +16,20 @@ import (
 
 func TestUnknownErrorsStayInTheLog(t *testing.T) {
 	var log bytes.Buffer
-	err := toStatus(t.Context(), slog.New(slog.NewTextHandler(&log, nil)), errors.New("the disk at /secret is full"))
-	s := status.Convert(err)
-	if s.Code() != codes.Internal || strings.Contains(s.String(), "secret") {
-		t.Fatalf("the client is told %v", s)
+	s := &Server{log: slog.New(slog.NewTextHandler(&log, nil)), metrics: NewMetrics()}
+	err := s.toStatus(t.Context(), errors.New("the disk at /secret is full"))
+	told := status.Convert(err)
+	if told.Code() != codes.Internal || strings.Contains(told.String(), "secret") {
+		t.Fatalf("the client is told %v", told)
 	}
-	request := s.Message()[strings.LastIndex(s.Message(), " ")+1:]
+	request := told.Message()[strings.LastIndex(told.Message(), " ")+1:]
 	if len(request) != 16 || !strings.Contains(log.String(), request) || !strings.Contains(log.String(), "/secret") {
 		t.Fatalf("the log does not explain request %q: %s", request, &log)
 	}
-	if info := s.Details()[0].(*errdetails.ErrorInfo); info.Reason != api.Reason_REASON_INTERNAL.String() || info.Domain != api.ErrorDomain {
+	if info := told.Details()[0].(*errdetails.ErrorInfo); info.Reason != api.Reason_REASON_INTERNAL.String() || info.Domain != api.ErrorDomain {
 		t.Fatalf("the details are %v", info)
 	}
-	if retry := s.Details()[1].(*errdetails.RetryInfo); retry.RetryDelay.AsDuration() != internalRetry {
+	if retry := told.Details()[1].(*errdetails.RetryInfo); retry.RetryDelay.AsDuration() != internalRetry {
 		t.Fatalf("try again in %v", retry.RetryDelay.AsDuration())
 	}
 }

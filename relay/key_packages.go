@@ -102,6 +102,11 @@ func (d directory) ClaimKeyPackages(ctx context.Context, request *api.ClaimKeyPa
 	}
 	response := &api.ClaimKeyPackagesResponse{}
 	for _, c := range claimed {
+		if c.LastResort {
+			d.metrics.lastResorts.Inc()
+		} else {
+			d.metrics.keyPackages.Inc()
+		}
 		response.KeyPackages = append(response.KeyPackages, &api.ClaimedKeyPackage{
 			Device: c.Device[:], KeyPackage: c.KeyPackage, LastResort: c.LastResort,
 		})

@@ -134,8 +134,10 @@ func (l *line) receive() {
 func (l *line) handle(frame *api.ClientFrame) error {
 	switch f := frame.GetFrame().(type) {
 	case *api.ClientFrame_Submit:
+		l.server.metrics.submits.Inc()
 		return l.submit(f.Submit)
 	case *api.ClientFrame_Ack:
+		l.server.metrics.acks.Inc()
 		if f.Ack.GetSequence() > MaxSequence {
 			return fmt.Errorf("%w: a sequence number that was never given", errMalformed)
 		}
@@ -216,9 +218,12 @@ func (s *Server) parseSubmit(sender identity.DeviceID, frame *api.Submit) (Submi
 
 // answer sends what became of a submission.
 func (l *line) answer(p *pending) {
-	frame := &api.ServerFrame{Frame: &api.ServerFrame_Accepted{Accepted: &api.Accepted{Id: p.ID[:]}}}
+	var frame *api.ServerFrame
 	if p.Err != nil {
-		frame = rejected(p.ID[:], p.Err)
+		frame = l.server.rejected(p.ID[:], p.Err)
+	} else {
+		l.server.metrics.accepted.Inc()
+		frame = &api.ServerFrame{Frame: &api.ServerFrame_Accepted{Accepted: &api.Accepted{Id: p.ID[:]}}}
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -373,6 +378,7 @@ func (l *line) sendEnvelopes(envelopes []Envelope) error {
 			return err
 		}
 		l.sent = e.Sequence
+		l.server.metrics.envelopes.Inc()
 	}
 	return nil
 }

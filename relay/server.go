@@ -32,6 +32,7 @@ type Config struct {
 	Limits      Limits
 	Clock       func() time.Time // nil: time.Now
 	Logger      *slog.Logger     // nil: nothing is logged
+	Metrics     *Metrics         // nil: nobody sees them
 	// OpenRegistration lets everybody register. Without it only who connects over
 	// a loopback address may, and only while the server listens on no other.
 	OpenRegistration bool
@@ -47,12 +48,14 @@ type Server struct {
 	limits           Limits
 	clock            func() time.Time
 	log              *slog.Logger
+	metrics          *Metrics
 	openRegistration bool
 
 	grpc   *grpc.Server
 	health *health.Server
 	nonces *nonces
 	claims *claims
+	conns  connections
 	writer *writer
 	lines  lines
 	// tasks are the goroutines of lines, which may outlive their handlers.
@@ -82,6 +85,7 @@ func New(config Config) (*Server, error) {
 		limits:           config.Limits,
 		clock:            config.Clock,
 		log:              config.Logger,
+		metrics:          config.Metrics,
 		openRegistration: config.OpenRegistration,
 		health:           health.NewServer(),
 		nonces:           newNonces(config.Limits),
@@ -95,6 +99,10 @@ func New(config Config) (*Server, error) {
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
+	if s.metrics == nil {
+		s.metrics = NewMetrics()
+	}
+	s.conns = connections{metrics: s.metrics, open: make(map[*connection]struct{})}
 	s.loopbackOnly.Store(true)
 	s.writer = newWriter(s)
 	s.grpc = s.newGRPC(config)
@@ -125,11 +133,11 @@ func (s *Server) newGRPC(config Config) *grpc.Server {
 func transportOptions(certificate tls.Certificate, limits Limits) []grpc.ServerOption {
 	const window = 64 << 10
 	return []grpc.ServerOption{
-		grpc.Creds(credentials.NewTLS(&tls.Config{
+		grpc.Creds(noticing{credentials.NewTLS(&tls.Config{
 			Certificates:           []tls.Certificate{certificate},
 			MinVersion:             tls.VersionTLS13,
 			SessionTicketsDisabled: true, // clients keep no sessions
-		})),
+		})}),
 		grpc.MaxRecvMsgSize(limits.maxFrame()),
 		grpc.MaxHeaderListSize(8 << 10),
 		grpc.MaxConcurrentStreams(16),
@@ -152,7 +160,7 @@ func (s *Server) Serve(listener net.Listener) error {
 	if !isLoopback(listener.Addr()) {
 		s.loopbackOnly.Store(false)
 	}
-	if err := s.grpc.Serve(listener); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
+	if err := s.grpc.Serve(s.conns.listen(listener)); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
 		return fmt.Errorf("serving: %w", err)
 	}
 	return nil
@@ -164,6 +172,7 @@ func (s *Server) Serve(listener net.Listener) error {
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.health.Shutdown()
 	s.lines.drain()
+	s.conns.cut(false)
 	stopped := make(chan struct{})
 	go func() {
 		s.grpc.GracefulStop()
@@ -174,6 +183,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	case <-stopped:
 	case <-ctx.Done():
 		err = ctx.Err()
+		s.conns.cut(true)
 		s.grpc.Stop()
 		<-stopped
 	}
@@ -202,11 +212,12 @@ func (s *Server) sweepForever(ctx context.Context) {
 func (s *Server) sweep(ctx context.Context) {
 	n, err := s.store.Expire(ctx, s.clock().Add(-s.limits.Retention))
 	if err != nil && ctx.Err() == nil {
-		logInternal(s.log, err)
+		s.logInternal(err)
 	}
 	if err := s.store.ExpireKeyPackages(ctx, s.clock()); err != nil {
-		logInternal(s.log, err)
+		s.logInternal(err)
 	}
+	s.metrics.expired.Add(float64(n))
 	if n > 0 {
 		s.log.Info("envelopes expired", "count", n)
 	}
@@ -225,5 +236,7 @@ func (d delivery) Connect(stream api.Delivery_ConnectServer) error {
 		return err
 	}
 	defer d.lines.remove(l)
+	d.metrics.devicesConnected.Inc()
+	defer d.metrics.devicesConnected.Dec()
 	return l.serve()
 }

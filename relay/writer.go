@@ -71,6 +71,7 @@ func (w *writer) submit(ctx context.Context, p *pending) error {
 		return errShutdown
 	}
 	w.queue = append(w.queue, p)
+	w.server.metrics.queued.Inc()
 	w.kick()
 	return nil
 }
@@ -145,6 +146,7 @@ func (w *writer) take() (taken []*pending, acks []Acknowledgement) {
 		n++
 	}
 	taken, w.queue = w.queue[:n:n], w.queue[n:]
+	w.server.metrics.queued.Sub(float64(n))
 	if now := time.Now(); len(w.acks) > 0 && (w.closed || !now.Before(w.nextAcks)) {
 		w.nextAcks = now.Add(ackInterval)
 		for device, sequence := range w.acks {
@@ -167,10 +169,13 @@ func (w *writer) write(taken []*pending, acks []Acknowledgement) {
 		batch.Submissions[i] = &p.Submission
 	}
 	// A batch is written whatever happens to those who sent it.
+	begin := time.Now()
 	err := s.store.Write(context.Background(), &batch)
+	s.metrics.writeSeconds.Observe(time.Since(begin).Seconds())
+	s.metrics.batchSubmits.Observe(float64(len(taken)))
 	w.written(acks, err)
 	if err != nil {
-		logInternal(s.log, err)
+		s.logInternal(err)
 	}
 	for _, p := range taken {
 		w.space.Release(p.cost)
