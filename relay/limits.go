@@ -8,43 +8,40 @@ import (
 )
 
 // Limits bounds what clients may ask of a relay. Over a limit a client gets an
-// error that says so; nothing is dropped in silence.
+// error that says so; nothing is dropped in silence. The help is what sealpost
+// server --help says of each.
 type Limits struct {
-	MaxMessage   int // bytes of payload of KIND_APPLICATION and KIND_REQUEST
-	MaxHandshake int // bytes of payload of KIND_HANDSHAKE, with its Welcome
-	Recipients   int // of one submit
-	Members      int // of one group
-	Devices      int // of one account
+	MaxMessage   int `help:"Bytes of an application message or a request."`
+	MaxHandshake int `help:"Bytes of a handshake payload with its Welcome."`
+	Recipients   int `help:"Recipients of one submit."`
+	Members      int `help:"Devices of one group."`
+	Devices      int `help:"Devices of one account."`
 
-	MailboxRows  int   // envelopes in one mailbox
-	MailboxBytes int64 // bytes of payload in one mailbox
-	// Retention is how long an envelope waits to be fetched, and how long the id
-	// of a submit is remembered.
-	Retention time.Duration
+	MailboxRows  int   `help:"Envelopes in one mailbox."`
+	MailboxBytes int64 `help:"Bytes of payload in one mailbox."`
+	// Retention is also how long the id of a submit is remembered.
+	Retention time.Duration `help:"How long an envelope waits to be fetched."`
 
-	// KeyPackages is how many key packages a device may have in stock, and
-	// KeyPackageLifetime how long one waits to be claimed.
-	KeyPackages        int
-	KeyPackageLifetime time.Duration
-	// Claims is how often an account may claim key packages in an hour, and
-	// ClaimsOfOne how often those of one and the same account, so that nobody
-	// drains a stock.
-	Claims, ClaimsOfOne int
+	KeyPackages        int           `help:"Key packages that a device has in stock."`
+	KeyPackageLifetime time.Duration `help:"How long a key package waits to be claimed."`
+	// Claims and ClaimsOfOne keep anybody from draining a stock.
+	Claims      int `help:"Key packages that an account may claim in an hour."`
+	ClaimsOfOne int `help:"Key packages of one and the same account among them."`
 
-	// ClockSkew is how far the time of a request may be from the relay's.
-	ClockSkew time.Duration
+	ClockSkew time.Duration `help:"How far the time of a request may be from the relay's."`
 	// Nonces is how many requests are remembered against replay within twice the
 	// clock skew, and NoncesPerDevice how many of one device; over them requests
 	// are refused until older ones are forgotten. The first few of each registered
 	// device do not depend on Nonces.
-	Nonces, NoncesPerDevice int
+	Nonces          int `help:"Requests that are remembered against replay."`
+	NoncesPerDevice int `help:"Requests of one device that are remembered."`
 
 	// LineBytes bounds what one connection has in memory in each direction:
 	// submits that are not answered yet, and envelopes that are not sent yet. One
 	// payload passes even if it is larger.
-	LineBytes int
+	LineBytes int `help:"Bytes that one connection holds in memory in each direction."`
 	// QueueBytes bounds the submits of all connections that are not on disk yet.
-	QueueBytes int
+	QueueBytes int `help:"Bytes of submits that wait for the disk."`
 }
 
 // DefaultLimits returns the limits of a relay that nobody has set otherwise.

@@ -14,7 +14,7 @@ import (
 
 // dataFlag names the data directory of a server.
 type dataFlag struct {
-	Data string `type:"path" placeholder:"DIR" help:"Directory of the server's data (default: sealpost/server in the XDG data directory)."`
+	Data string `type:"path" env:"SEALPOST_DATA" placeholder:"DIR" help:"Directory of the server's data (default: sealpost/server in the XDG data directory)."`
 }
 
 func (f dataFlag) dir() string {

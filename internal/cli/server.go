@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/alecthomas/kong"
 	"golang.org/x/term"
 
 	"sealpost/identity"
@@ -25,13 +26,30 @@ const shutdownTime = 5 * time.Second
 
 // serverCommand is sealpost server.
 type serverCommand struct {
+	Config      string `type:"path" placeholder:"FILE" help:"Read settings from a TOML file: listen = \"...\" is --listen. The environment has them as SEALPOST_LISTEN."`
+	PrintConfig bool   `help:"Print the settings in effect and where each comes from, and end."`
+
 	dataFlag
 	Listen           string `default:"127.0.0.1:7443" help:"Address and port to listen on."`
 	OpenRegistration bool   `help:"Let everybody register. Without it, only clients on this machine can, and only while the server listens on a loopback address."`
+
+	Limits relay.Limits `embed:"" prefix:"limit-" group:"Limits (--print-config shows the defaults):"`
+
+	settings *settings // where they came from
+}
+
+// Help is shown by server --help.
+func (*serverCommand) Help() string {
+	return "Every setting is a flag, a variable in the environment (SEALPOST_ and the name in capitals, dashes as _), " +
+		"and a line in the file of --config, and counts in that order."
 }
 
 // Run serves until a signal ends it.
-func (c *serverCommand) Run(env *environment) error {
+func (c *serverCommand) Run(env *environment, parsed *kong.Context) error {
+	if c.PrintConfig {
+		c.Data = c.dir()
+		return c.settings.print(env.stdout, parsed.Selected().Flags)
+	}
 	store, err := sqlite.Open(c.dir())
 	if err != nil {
 		return explainData(c.dir(), err)
@@ -49,7 +67,7 @@ func (c *serverCommand) serve(env *environment, store relay.Store) error {
 		return c.explainListen(err)
 	}
 	server, err := relay.New(relay.Config{
-		Store: store, Certificate: certificate, Limits: relay.DefaultLimits(),
+		Store: store, Certificate: certificate, Limits: c.Limits,
 		Logger: newLogger(env), OpenRegistration: c.OpenRegistration,
 	})
 	if err != nil {
