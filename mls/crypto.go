@@ -154,7 +154,7 @@ func (s *suite) encryptWithLabel(publicKey []byte, label string, context, plaint
 func (s *suite) decryptWithLabel(key hpke.PrivateKey, label string, context []byte, c HPKECiphertext) ([]byte, error) {
 	recipient, err := hpke.NewRecipient(c.KEMOutput, key, s.kdf, s.aead, labelled(label, context))
 	if err != nil {
-		return nil, fmt.Errorf("decapsulating: %w", err)
+		return nil, fmt.Errorf("%w: HPKE encapsulation", ErrDecryption)
 	}
 	plaintext, err := recipient.Open(nil, c.Ciphertext)
 	if err != nil {

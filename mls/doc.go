@@ -60,6 +60,22 @@
 // overwritten where Go lets us: its runtime may have copied them, and those inside
 // of crypto/hpke are out of our reach.
 //
+// # The code beside the RFC
+//
+// Files bear the names of what RFC 9420 defines in its sections:
+//
+//   - 2.1: syntax.go. 4: ratchet_tree.go, tree_math.go.
+//   - 5: cipher_suite.go, crypto.go, signature.go, credential.go.
+//   - 6: framing.go, public_message.go, private_message.go; process.go receives.
+//   - 7: leaf_node.go, update_path.go, tree_hash.go, parent_hash.go.
+//   - 8: key_schedule.go, transcript_hash.go, psk.go. 9: secret_tree.go.
+//   - 10: key_package.go. 11: group.go, subgroup.go.
+//   - 12.1: proposal.go, propose.go, external_proposal.go. 12.2: proposal_check.go,
+//     proposal_select.go. 12.3: transition.go.
+//   - 12.4: commit.go makes commits, commit_process.go takes them; welcome.go,
+//     group_info.go, external_commit.go, tree_validation.go.
+//   - 13: extension.go. 14: group_epoch.go. 15: application_message.go.
+//
 // # What it leaves out
 //
 // The two cipher suites on Curve448, for which the standard library has no

@@ -67,39 +67,6 @@ func (p *person) forgeCommit(proposals ...proposalOrRef) []byte {
 	return p.forge(memberSender(p.group.private.leaf), content{contentType: ContentTypeCommit, commit: &Commit{proposals: proposals}})
 }
 
-// tamperCommit makes a genuine commit, changes it, and signs it again. The
-// confirmation tag stays as it was.
-func (p *person) tamperCommit(opts CommitOptions, change func(*Commit)) []byte {
-	p.t.Helper()
-	g := p.group
-	pending, err := g.Commit(opts)
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	defer g.DiscardPendingCommit()
-	m, err := ParseMessage(pending.Commit)
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	if m.PublicMessage == nil {
-		p.t.Fatal("tampering takes public handshakes")
-	}
-	a := m.PublicMessage.authenticatedContent()
-	change(a.content.commit)
-	if err := a.sign(g.suite, p.id.Signer, g.epoch.contextBytes); err != nil {
-		p.t.Fatal(err)
-	}
-	return a.protectPublic(g.suite, g.epoch.secrets.membershipKey, g.epoch.contextBytes)
-}
-
-// resignLeaf signs the changed leaf of a path.
-func (p *person) resignLeaf(leaf *LeafNode) {
-	p.t.Helper()
-	if err := leaf.sign(p.group.suite, p.id.Signer, p.group.ID(), p.group.private.leaf); err != nil {
-		p.t.Fatal(err)
-	}
-}
-
 // tamperKeyPackage makes a key package, changes it, and signs it again.
 func (p *person) tamperKeyPackage(change func(*KeyPackage)) *KeyPackage {
 	p.t.Helper()

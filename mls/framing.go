@@ -266,3 +266,24 @@ func (m *MLSMessage) Marshal() []byte {
 	}
 	return b
 }
+
+func (c *Client) handshakeFormat() WireFormat {
+	if c.config.PublicHandshakes {
+		return WireFormatPublicMessage
+	}
+	return WireFormatPrivateMessage
+}
+
+// newContent frames a content that we send as a member.
+func (g *Group) newContent(c content, authenticatedData []byte) *authenticatedContent {
+	return &authenticatedContent{
+		wireFormat: g.client.handshakeFormat(),
+		content: framedContent{
+			groupID:           g.epoch.context.GroupID,
+			epoch:             g.epoch.context.Epoch,
+			sender:            memberSender(g.private.leaf),
+			authenticatedData: authenticatedData,
+			content:           c,
+		},
+	}
+}

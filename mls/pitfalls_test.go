@@ -4,7 +4,14 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"go/types"
+	"path/filepath"
+	"regexp"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -452,4 +459,67 @@ func TestParentHashOverBlanks(t *testing.T) {
 	join()
 	r.commit(r.members[0], CommitOptions{})
 	join()
+}
+
+// TestGenerationsCount checks that each message of a sender has a key of its own, and
+// that handshake messages count on their own (RFC 9420, Section 9.1).
+func TestGenerationsCount(t *testing.T) {
+	r := newRoom(t, classic, Config{}, 2)
+	alice, bob := r.members[0].group, r.members[1].group
+	for i := range uint32(5) {
+		if m := mustOpen(t, bob, must(alice.Encrypt([]byte("m"), nil))); m.Generation != i {
+			t.Errorf("message %d has generation %d", i, m.Generation)
+		}
+		if _, err := bob.Process(must(alice.Propose(&GroupContextExtensions{}, []byte{byte(i)}))); err != nil {
+			t.Fatal(err)
+		}
+		alice.ClearProposals()
+		for kind, want := range [...]uint32{handshakeRatchet: i + 1, applicationRatchet: i + 1} {
+			for _, g := range []*Group{alice, bob} {
+				if next := g.epoch.messages.senders[0][kind].next; next != want {
+					t.Errorf("generation %d comes next, want %d", next, want)
+				}
+			}
+		}
+	}
+}
+
+// TestTagsAreComparedInConstantTime looks for comparisons of tags that stop at the
+// first difference.
+func TestTagsAreComparedInConstantTime(t *testing.T) {
+	files, err := filepath.Glob("*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tags := 0
+	for _, f := range files {
+		if strings.HasSuffix(f, "_test.go") {
+			continue
+		}
+		parsed, err := parser.ParseFile(token.NewFileSet(), f, nil, parser.SkipObjectResolution)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ast.Inspect(parsed, func(n ast.Node) bool {
+			c, ok := n.(*ast.CallExpr)
+			if !ok || len(c.Args) != 2 {
+				return true
+			}
+			isTag := slices.ContainsFunc(c.Args, func(e ast.Expr) bool {
+				return regexp.MustCompile(`(?i)\b(\w+\.)*\w*tag$`).MatchString(types.ExprString(e))
+			})
+			switch types.ExprString(c.Fun) {
+			case "macEqual":
+				tags++
+			case "bytes.Equal", "slices.Equal", "bytes.Compare":
+				if isTag {
+					t.Errorf("%s: %s", f, types.ExprString(c))
+				}
+			}
+			return true
+		})
+	}
+	if tags < 3 {
+		t.Errorf("only %d tags are compared", tags)
+	}
 }

@@ -153,3 +153,20 @@ func (m *PrivateMessage) decryptContent(s *suite, data senderData, use *keyUse) 
 	}
 	return a, nil
 }
+
+// encrypt seals a signed content as a PrivateMessage with our next key, which is
+// used up thereby.
+func (g *Group) encrypt(a *authenticatedContent) ([]byte, error) {
+	guard, err := g.client.random(4)
+	if err != nil {
+		return nil, err
+	}
+	use, err := g.epoch.messages.findNext(g.private.leaf, ratchetFor(a.content.contentType))
+	if err != nil {
+		return nil, err
+	}
+	b := a.protectPrivate(g.suite, g.epoch.secrets.senderData(g.suite), use, [4]byte(guard), g.client.config.Padding)
+	g.epoch.messages.consume(use)
+	use.wipe()
+	return b, nil
+}

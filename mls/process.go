@@ -13,17 +13,6 @@ func (*ApplicationMessage) processed() {}
 func (*ReceivedProposal) processed()   {}
 func (*StagedCommit) processed()       {}
 
-// An ApplicationMessage is data from another member. Where the Epoch is a past one,
-// its sender can have been removed since: whoever left can go on to send in that
-// epoch, for as long as the group keeps it (see [Group.ForgetPastEpochs]).
-type ApplicationMessage struct {
-	Sender            Member // as it was in the epoch of the message
-	Epoch             uint64
-	Generation        uint32 // counts the sender's messages of the epoch
-	Data              []byte
-	AuthenticatedData []byte
-}
-
 // A ReceivedProposal was verified and is kept for the next commit.
 type ReceivedProposal struct {
 	Proposal          Proposal

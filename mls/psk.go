@@ -1,6 +1,9 @@
 package mls
 
-import "fmt"
+import (
+	"bytes"
+	"fmt"
+)
 
 // A PSKType says where a pre-shared key comes from (RFC 9420, Section 8.4).
 type PSKType uint8
@@ -113,4 +116,32 @@ func (s *suite) pskSecret(ids []PreSharedKeyID, psks [][]byte) []byte {
 		clear(input)
 	}
 	return secret
+}
+
+// pskValues looks up pre-shared keys, among those of the group's own epochs and
+// with the application.
+func (g *Group) pskValues(ids []PreSharedKeyID) ([][]byte, error) {
+	var psks [][]byte
+	for _, id := range ids {
+		psk, err := g.pskValue(id)
+		if err != nil {
+			return nil, err
+		}
+		psks = append(psks, psk)
+	}
+	return psks, nil
+}
+
+func (g *Group) pskValue(id PreSharedKeyID) ([]byte, error) {
+	if id.PSKType == PSKTypeResumption && bytes.Equal(id.PSKGroupID, g.epoch.context.GroupID) {
+		if e := g.epochAt(id.PSKEpoch); e != nil {
+			return e.secrets.resumptionPSK, nil
+		}
+	}
+	return g.client.storedPSK(id)
+}
+
+func (g *Group) knowsPSK(id PreSharedKeyID) bool {
+	_, err := g.pskValue(id)
+	return err == nil
 }

@@ -71,6 +71,7 @@ func TestProposals(t *testing.T) {
 		{"PSK nonce long", &PreSharedKey{PreSharedKeyID{PSKType: PSKTypeExternal, PSKID: []byte("shared"), PSKNonce: make([]byte, 33)}}, brokenRule{"12.1.4", "nonce"}},
 		{"PSK of an unknown type", &PreSharedKey{PreSharedKeyID{PSKType: 3, PSKNonce: make([]byte, 32)}}, ErrMalformed},
 		{"resumption PSK of an unknown usage", &PreSharedKey{PreSharedKeyID{PSKType: PSKTypeResumption, Usage: 4, PSKNonce: make([]byte, 32)}}, ErrMalformed},
+		{"resumption PSK of no usage", &PreSharedKey{PreSharedKeyID{PSKType: PSKTypeResumption, PSKNonce: make([]byte, 32)}}, ErrMalformed},
 		{"ReInit to a lower version", &ReInit{GroupID: []byte("n"), Version: 0, CipherSuite: classic}, brokenRule{"12.1.5", "lower"}},
 		{"ReInit with an extension twice", &ReInit{GroupID: []byte("n"), Version: 1, CipherSuite: classic, Extensions: []Extension{{groupExtension, nil}, {groupExtension, nil}}}, ErrMalformed},
 		{"ReInit with a misplaced extension", &ReInit{GroupID: []byte("n"), Version: 1, CipherSuite: classic, Extensions: []Extension{ApplicationIDExtension(nil)}}, brokenRule{"17.3", "place"}},
@@ -338,6 +339,11 @@ func TestPathOfCommit(t *testing.T) {
 	}
 	garbage := HPKECiphertext{KEMOutput: make([]byte, 32), Ciphertext: make([]byte, 48)}
 	custom := &CustomProposal{customType, nil}
+	kemOutput := func(size int) func(*scene) *forgery {
+		return func(*scene) *forgery {
+			return &forgery{path: func(p *UpdatePath) { p.Nodes[0].EncryptedPathSecret[0].KEMOutput = make([]byte, size) }}
+		}
+	}
 	tests := []struct {
 		name string
 		f    func(s *scene) *forgery
@@ -429,6 +435,9 @@ func TestPathOfCommit(t *testing.T) {
 				p.Nodes[0].EncryptedPathSecret[0].Ciphertext = flip(p.Nodes[0].EncryptedPathSecret[0].Ciphertext)
 			}}
 		}, ErrDecryption},
+		{"KEM output empty", kemOutput(0), ErrDecryption},
+		{"KEM output cut short", kemOutput(31), ErrDecryption},
+		{"KEM output too long", kemOutput(33), ErrDecryption},
 		{"path secret of a wrong length", func(s *scene) *forgery {
 			return &forgery{path: func(p *UpdatePath) {
 				// Alice is the only one under the first node's other child.

@@ -3,6 +3,7 @@ package mls
 import (
 	"bytes"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -426,14 +427,18 @@ func TestWelcome(t *testing.T) {
 		other := newPerson(t, "other", classic, Config{})
 		other.capable()
 		k, o := *j.newcomer.kps[0], other.kps[0]
-		for _, wrong := range []PrivateKeyPackage{
-			{k.KeyPackage, o.InitKey, k.EncryptionKey},
-			{k.KeyPackage, k.InitKey, o.EncryptionKey},
-			{k.KeyPackage, k.EncryptionKey, k.InitKey},
-			{k.KeyPackage, nil, nil},
+		for _, wrong := range []struct {
+			k    PrivateKeyPackage
+			want string
+		}{
+			{PrivateKeyPackage{k.KeyPackage, o.InitKey, k.EncryptionKey}, "private init key does not belong"},
+			{PrivateKeyPackage{k.KeyPackage, k.InitKey, o.EncryptionKey}, "private encryption key does not belong"},
+			{PrivateKeyPackage{k.KeyPackage, k.EncryptionKey, k.InitKey}, "private init key does not belong"},
+			{PrivateKeyPackage{k.KeyPackage, nil, nil}, "HPKE"},
 		} {
-			if _, _, err := j.newcomer.client.Join(welcome, []*PrivateKeyPackage{&wrong}, j.newcomer.id.Signer, JoinOptions{}); err == nil {
-				t.Error("joined with keys of another key package")
+			_, _, err := j.newcomer.client.Join(welcome, []*PrivateKeyPackage{&wrong.k}, j.newcomer.id.Signer, JoinOptions{})
+			if err == nil || !strings.Contains(err.Error(), wrong.want) {
+				t.Errorf("got %v, want %q", err, wrong.want)
 			}
 		}
 		if _, _, err := j.newcomer.client.Join(welcome, j.newcomer.kps, other.id.Signer, JoinOptions{}); err == nil {
@@ -485,6 +490,15 @@ func TestSuccessors(t *testing.T) {
 	}
 	if _, _, err := bob.client.Join(welcome, bob.kps, bob.id.Signer, JoinOptions{Parent: bob.group}); err != nil {
 		t.Fatal(err)
+	}
+	// An application that keeps the PSK has to give the parent nevertheless.
+	keeping := Config{PSKs: resumptionMap{alice.group.ResumptionPSK()}}
+	keeper := newPerson(t, "keeper", classic, keeping)
+	for _, parent := range []*Group{nil, newRoom(t, classic, keeping, 1).members[0].group} {
+		_, _, err := keeper.client.Join(welcome, bob.kps, bob.id.Signer, JoinOptions{Parent: parent})
+		if err == nil || !strings.Contains(err.Error(), "derives from is not given") {
+			t.Fatalf("got %v", err)
+		}
 	}
 	if _, _, err := alice.group.Reinitialize(alice.id, nil, capableLeaf); err == nil {
 		t.Fatal("reinitialised an open group")
@@ -547,6 +561,12 @@ func TestSuccessors(t *testing.T) {
 	}
 }
 
+// resumptionMap knows one resumption PSK, whichever is asked for.
+type resumptionMap struct{ psk []byte }
+
+func (resumptionMap) ExternalPSK([]byte) ([]byte, error)             { return nil, ErrUnknownPSK }
+func (m resumptionMap) ResumptionPSK([]byte, uint64) ([]byte, error) { return m.psk, nil }
+
 // TestGroupInfoForExternalCommit breaks the rules for the GroupInfo of an external
 // joiner (RFC 9420, Section 12.4.3.2).
 func TestGroupInfoForExternalCommit(t *testing.T) {
@@ -606,8 +626,9 @@ func TestGroupInfoForExternalCommit(t *testing.T) {
 		info := must(ParseMessage(must(g.GroupInfo(true)))).GroupInfo
 		info.Extensions = slices.DeleteFunc(info.Extensions, func(e Extension) bool { return e.ExtensionType == ExtensionTypeExternalPub })
 		info.Signature = must(g.suite.signWithLabel(g.signer, groupInfoLabel, info.tbs()))
-		if _, _, err := joiner.client.JoinExternal(info.Message(), joiner.id, ExternalJoinOptions{Leaf: capableLeaf}); err == nil {
-			t.Fatal("joined")
+		_, _, err := joiner.client.JoinExternal(info.Message(), joiner.id, ExternalJoinOptions{Leaf: capableLeaf})
+		if err == nil || !strings.Contains(err.Error(), "GroupInfo without external_pub") {
+			t.Fatalf("got %v", err)
 		}
 	})
 	t.Run("we cannot do what the group requires", func(t *testing.T) {

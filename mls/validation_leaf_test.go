@@ -243,6 +243,13 @@ func TestKeyPackages(t *testing.T) {
 			try(t, k, ErrSignature)
 		})
 	}
+	t.Run("leaf signature alone", func(t *testing.T) {
+		p := newPerson(t, "joiner", classic, Config{})
+		k := forgeKeyPackage(t, p, KeyPackageOptions{Leaf: capableLeaf}, nil).KeyPackage
+		k.LeafNode.Signature = flip(k.LeafNode.Signature)
+		k.Signature = must(must(classic.suite()).signWithLabel(p.id.Signer, keyPackageLabel, k.tbs()))
+		try(t, k, ErrSignature)
+	})
 }
 
 // checkOrRefuse expects the message to be accepted if want is nil.

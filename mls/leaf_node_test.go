@@ -5,7 +5,6 @@ import (
 	"errors"
 	"strings"
 	"testing"
-	"time"
 )
 
 // customExtension and customProposal are types of the application's own.
@@ -14,69 +13,6 @@ const (
 	customProposal   ProposalType   = 0xF0BB
 	customCredential CredentialType = 0xF0CC
 )
-
-// TestKeyPackageRules breaks the rules of RFC 9420, Sections 7.2, 7.3 and 10.1 in
-// a key package that is signed as it should be.
-func TestKeyPackageRules(t *testing.T) {
-	now := time.Now()
-	at := func(d time.Duration) uint64 { return uint64(now.Add(d).Unix()) }
-	tests := map[string]struct {
-		change func(*KeyPackage)
-		want   any
-	}{
-		"protocol version":        {func(k *KeyPackage) { k.Version = 2 }, "another protocol version"},
-		"cipher suite":            {func(k *KeyPackage) { k.CipherSuite = 3 }, "another cipher suite"},
-		"init key":                {func(k *KeyPackage) { k.InitKey = k.InitKey[:31] }, ErrInvalidKey},
-		"init key twice":          {func(k *KeyPackage) { k.InitKey = k.LeafNode.EncryptionKey }, "are the same"},
-		"encryption key":          {func(k *KeyPackage) { k.LeafNode.EncryptionKey = nil }, ErrInvalidKey},
-		"signature key":           {func(k *KeyPackage) { k.LeafNode.SignatureKey = nil }, ErrInvalidKey},
-		"source update":           {func(k *KeyPackage) { k.LeafNode.LeafNodeSource = LeafNodeSourceUpdate }, "another source"},
-		"source commit":           {func(k *KeyPackage) { k.LeafNode.LeafNodeSource = LeafNodeSourceCommit }, "another source"},
-		"lifetime over":           {func(k *KeyPackage) { k.LeafNode.Lifetime = Lifetime{at(-48 * time.Hour), at(-time.Hour)} }, "lifetime has ended"},
-		"lifetime to come":        {func(k *KeyPackage) { k.LeafNode.Lifetime = Lifetime{at(time.Hour), at(48 * time.Hour)} }, "lifetime has not begun"},
-		"lifetime inverted":       {func(k *KeyPackage) { k.LeafNode.Lifetime = Lifetime{at(time.Hour), at(-time.Hour)} }, "ends before it begins"},
-		"lifetime too long":       {func(k *KeyPackage) { k.LeafNode.Lifetime = Lifetime{0, at(time.Hour)} }, "lifetime is longer"},
-		"lifetime without end":    {func(k *KeyPackage) { k.LeafNode.Lifetime = Lifetime{0, 1<<64 - 1} }, "lifetime is longer"},
-		"version not listed":      {func(k *KeyPackage) { k.LeafNode.Capabilities.Versions = nil }, "lack the protocol version"},
-		"suite not listed":        {func(k *KeyPackage) { k.LeafNode.Capabilities.CipherSuites = nil }, "lack the cipher suite"},
-		"credential not listed":   {func(k *KeyPackage) { k.LeafNode.Capabilities.Credentials = nil }, "not in its capabilities"},
-		"extension not listed":    {func(k *KeyPackage) { k.LeafNode.Extensions = []Extension{{customExtension, nil}} }, "is not in its capabilities"},
-		"default extension":       {func(k *KeyPackage) { k.LeafNode.Capabilities.Extensions = []ExtensionType{1} }, "default extension type"},
-		"default proposal":        {func(k *KeyPackage) { k.LeafNode.Capabilities.Proposals = []ProposalType{1} }, "default proposal type"},
-		"extension of GroupInfo":  {func(k *KeyPackage) { k.LeafNode.Extensions = []Extension{{ExtensionTypeExternalPub, []byte{0}}} }, "out of its place"},
-		"application_id trailing": {func(k *KeyPackage) { k.LeafNode.Extensions = []Extension{{ExtensionTypeApplicationID, []byte{0, 0}}} }, ErrMalformed},
-		"application_id cut":      {func(k *KeyPackage) { k.LeafNode.Extensions = []Extension{{ExtensionTypeApplicationID, []byte{1}}} }, ErrMalformed},
-		"extension of a leaf":     {func(k *KeyPackage) { k.Extensions = []Extension{ApplicationIDExtension(nil)} }, "out of its place"},
-	}
-	r := newRoom(t, classic, public, 2)
-	alice, bob := r.members[0], r.members[1].group
-	for name, tt := range tests {
-		t.Run(name, func(t *testing.T) {
-			p := newPerson(t, "new", classic, Config{})
-			k := p.tamperKeyPackage(tt.change)
-			if k.CipherSuite == classic { // alone, one of another suite is fine
-				wantError(t, p.client.ValidateKeyPackage(k), tt.want)
-			}
-			refused(t, bob, alice.forgeProposal(&Add{k}), tt.want)
-			refused(t, bob, alice.forgeCommit(byValue(&Add{k})), tt.want)
-			if _, err := alice.group.Commit(CommitOptions{Proposals: []Proposal{&Add{k}}}); err == nil {
-				t.Error("committing it went well")
-				alice.group.DiscardPendingCommit()
-			}
-		})
-	}
-	t.Run("signatures", func(t *testing.T) {
-		p := newPerson(t, "new", classic, Config{})
-		k := p.keyPackage()
-		k.Signature = bytes.Clone(k.Signature)
-		k.Signature[0] ^= 1
-		wantError(t, p.client.ValidateKeyPackage(k), ErrSignature)
-		k = p.keyPackage()
-		k.LeafNode.Signature = bytes.Clone(k.LeafNode.Signature)
-		k.LeafNode.Signature[0] ^= 1
-		wantError(t, p.client.ValidateKeyPackage(k), ErrSignature)
-	})
-}
 
 // TestUnknownValues checks that values that nobody knows, GREASE among them, are
 // ignored (RFC 9420, Sections 7.2 and 13.5).

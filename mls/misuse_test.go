@@ -1,0 +1,154 @@
+package mls
+
+import (
+	"crypto"
+	"errors"
+	"strings"
+	"testing"
+)
+
+// TestOwnMistakes makes the calls that an application should not make. Each gives an
+// error, and leaves the group as it was.
+func TestOwnMistakes(t *testing.T) {
+	r := newRoom(t, classic, Config{}, 3)
+	p := r.members[0]
+	c, id, g := p.client, p.id, p.group
+	p256 := must(MLS_128_DHKEMP256_AES128GCM_SHA256_P256.GenerateSignatureKey())
+	p521 := must(MLS_256_DHKEMP521_AES256GCM_SHA512_P521.GenerateSignatureKey())
+	unknown := func(signer crypto.Signer) Identity { return Identity{id.Credential, signer} }
+	strange := Identity{Credential{CredentialType: customCredential}, id.Signer}
+	twice := []Extension{{customExtension, nil}, {customExtension, nil}}
+	huge := make([]byte, maxVectorLength/2+1) // never touched, so it takes no memory
+	const none = CipherSuite(0x0A0A)
+	add := &Add{newPerson(t, "new", classic, Config{}).keyPackage()}
+	expired := newPerson(t, "old", classic, Config{}).tamperKeyPackage(func(k *KeyPackage) { k.LeafNode.Lifetime = Lifetime{1, 2} })
+	keyPackage := add.KeyPackage.Message()
+	for _, tt := range []struct {
+		name string
+		err  error
+		want any
+	}{
+		{"key package of an unknown suite", call(c.NewKeyPackage(none, id, KeyPackageOptions{})), ErrUnsupported},
+		{"key package without a signer", call(c.NewKeyPackage(classic, Identity{}, KeyPackageOptions{})), "identity without a signer"},
+		{"key package with an ECDSA key", call(c.NewKeyPackage(classic, unknown(p256), KeyPackageOptions{})), errWrongScheme},
+		{"key package with an Ed25519 key", call(c.NewKeyPackage(MLS_128_DHKEMP256_AES128GCM_SHA256_P256, id, KeyPackageOptions{})), errWrongScheme},
+		{"key package with a key of another curve", call(c.NewKeyPackage(MLS_128_DHKEMP256_AES128GCM_SHA256_P256, unknown(p521), KeyPackageOptions{})), errWrongScheme},
+		{"key package with an extension that is not supported", call(c.NewKeyPackage(classic, id, KeyPackageOptions{Extensions: twice[:1]})), "not among the supported extensions"},
+		{"key package with an extension twice", call(c.NewKeyPackage(classic, id, KeyPackageOptions{Leaf: LeafOptions{Extensions: twice}})), "listed twice"},
+		{"group of an unknown suite", call(c.CreateGroup(none, id, GroupOptions{})), ErrUnsupported},
+		{"group without a signer", call(c.CreateGroup(classic, Identity{}, GroupOptions{})), "identity without a signer"},
+		{"group with an extension of a leaf", call(c.CreateGroup(classic, id, GroupOptions{Extensions: []Extension{ApplicationIDExtension(nil)}})), "out of its place"},
+		{"group with an extension that we lack", call(c.CreateGroup(classic, id, GroupOptions{Extensions: twice[:1]})), "is not in the leaf's capabilities"},
+		{"reference of an unknown suite", call((&KeyPackage{CipherSuite: none}).Ref()), ErrUnsupported},
+		{"checking a key package of an unknown suite", c.ValidateKeyPackage(&KeyPackage{CipherSuite: none}), ErrUnsupported},
+		{"key package in place of a Welcome", call(call2(c.Join(keyPackage, p.kps, id.Signer, JoinOptions{}))), "not a Welcome"},
+		{"Welcome that does not parse", call(call2(c.Join(nil, p.kps, id.Signer, JoinOptions{}))), ErrMalformed},
+		{"key package in place of a GroupInfo", call(call2(c.JoinExternal(keyPackage, id, ExternalJoinOptions{}))), "not a GroupInfo"},
+		{"GroupInfo that does not parse", call(call2(c.JoinExternal(nil, id, ExternalJoinOptions{}))), ErrMalformed},
+		{"GroupInfo in place of a key package", call(ParseKeyPackage(must(g.GroupInfo(false)))), "not a key package"},
+		{"GroupInfo with an extension twice", call(g.GroupInfo(true, twice...)), "listed twice"},
+		{"export of a negative length", call(g.Export("x", nil, -1)), ErrTooLarge},
+		{"export of too much", call(g.Export("x", nil, 255*32+1)), ErrTooLarge},
+		{"huge message", call(g.Encrypt(huge, nil)), ErrTooLarge},
+		{"huge authenticated data", call(g.Encrypt(nil, huge)), ErrTooLarge},
+		{"commit with huge authenticated data", call(g.Commit(CommitOptions{AuthenticatedData: huge})), ErrTooLarge},
+		{"proposal with huge authenticated data", call(g.Propose(&Remove{1}, huge)), ErrTooLarge},
+		{"Update as any proposal", call(g.Propose(&Update{g.ownLeaf()}, nil)), "made by ProposeUpdate"},
+		{"Remove of nobody", call(g.Propose(&Remove{9}, nil)), "blank leaf"},
+		{"Add of an expired key package", call(g.Commit(CommitOptions{Proposals: []Proposal{&Add{expired}}})), "lifetime"},
+		{"Update with an ECDSA key", call(g.ProposeUpdate(UpdateOptions{Identity: &Identity{id.Credential, p256}})), errWrongScheme},
+		{"Update to a credential that the leaf does not list", call(g.ProposeUpdate(UpdateOptions{Identity: &strange})), "not among the leaf's capabilities"},
+		{"commit with an ECDSA key", call(g.Commit(CommitOptions{Identity: &Identity{id.Credential, p256}})), errWrongScheme},
+		{"commit with a PSK that we lack", call(g.Commit(CommitOptions{Proposals: []Proposal{externalPSK("z", 0)}})), ErrUnknownPSK},
+		{"merging no commit", g.MergePendingCommit(), ErrPendingCommit},
+		{"external proposal for an unknown suite", call(c.ProposeExternally(GroupAddress{none, g.ID(), 1}, 0, id.Signer, add)), ErrUnsupported},
+		{"external proposal of an Update", call(c.ProposeExternally(GroupAddress{classic, g.ID(), 1}, 0, id.Signer, &Update{g.ownLeaf()})), "from an external sender"},
+		{"signature key of an unknown suite", call(none.GenerateSignatureKey()), ErrUnsupported},
+		{"parsing a signature key of an unknown suite", call(none.ParseSignatureKey(nil)), ErrUnsupported},
+		{"parsing a short signature key", call(classic.ParseSignatureKey(make([]byte, 31))), errWrongScheme},
+		{"parsing a long scalar", call(MLS_128_DHKEMP256_AES128GCM_SHA256_P256.ParseSignatureKey(make([]byte, 33))), errWrongScheme},
+		{"public key for an unknown suite", call(none.SignaturePublicKey(id.Signer)), ErrUnsupported},
+		{"client without an AuthenticationService", call(NewClient(nil, Config{})), "needs an AuthenticationService"},
+		{"private key package of another version", call(ParsePrivateKeyPackage(append([]byte{9}, p.another().Marshal()[1:]...))), ErrMalformed},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			switch want := tt.want.(type) {
+			case error:
+				if !errors.Is(tt.err, want) {
+					t.Errorf("got %v, want %v", tt.err, want)
+				}
+			case string:
+				if tt.err == nil || !strings.Contains(tt.err.Error(), want) {
+					t.Errorf("got %v, want %q", tt.err, want)
+				}
+			}
+		})
+	}
+	// The group is as usable as before.
+	r.commit(p, CommitOptions{})
+	r.say(p, "after all that")
+}
+
+func call2[T, U any](v T, _ U, err error) (T, error) { return v, err }
+
+// another returns a private key package.
+func (p *person) another() *PrivateKeyPackage {
+	return must(p.client.NewKeyPackage(p.suite, p.id, KeyPackageOptions{}))
+}
+
+// TestMergingAtTheWrongTime merges our own commit after it was discarded, and the
+// commit of another in a group that is closed.
+func TestMergingAtTheWrongTime(t *testing.T) {
+	r := newRoom(t, classic, Config{}, 3)
+	alice, bob := r.members[0].group, r.members[1].group
+	first := must(alice.Commit(CommitOptions{}))
+	own, others := mustStage(t, alice, first.Commit), mustStage(t, bob, first.Commit)
+	alice.DiscardPendingCommit()
+	if err := alice.Merge(own); !errors.Is(err, ErrStagedCommit) {
+		t.Errorf("merging a discarded commit: %v", err)
+	}
+	must(alice.Commit(CommitOptions{}))
+	if err := alice.Merge(own); !errors.Is(err, ErrStagedCommit) {
+		t.Errorf("merging a discarded commit while another waits: %v", err)
+	}
+	if err := alice.MergePendingCommit(); err != nil {
+		t.Fatal(err)
+	}
+	removal := must(r.members[2].group.Commit(CommitOptions{Proposals: []Proposal{&Remove{1}}}))
+	staged := mustStage(t, bob, removal.Commit)
+	if err := bob.Merge(staged); err != nil || !staged.RemovesUs {
+		t.Fatal(err)
+	}
+	if err := bob.Merge(others); !errors.Is(err, ErrStagedCommit) {
+		t.Errorf("merging into a group that we were removed from: %v", err)
+	}
+	if _, _, err := bob.Branch(r.members[1].id, nil, GroupOptions{}); !errors.Is(err, ErrInactive) {
+		t.Errorf("branching off it: %v", err)
+	}
+}
+
+// TestLimits reaches the largest tree and the last generation.
+func TestLimits(t *testing.T) {
+	s := must(classic.suite())
+	full := &ratchetTree{suite: s, height: maxHeight, root: &treeNode{members: 1 << maxHeight}}
+	if _, _, err := full.add(&LeafNode{}); !errors.Is(err, ErrUnsupported) {
+		t.Errorf("adding to a full tree: %v", err)
+	}
+	leaf := newPerson(t, "p", classic, Config{}).keyPackage().LeafNode
+	wide := make([]*treeNode, 2<<maxHeight+1)
+	wide[0], wide[len(wide)-1] = &treeNode{leaf: leaf}, &treeNode{leaf: leaf}
+	if _, err := parseRatchetTree(s, rawTree(wide)); !errors.Is(err, ErrUnsupported) {
+		t.Errorf("parsing a tree that is too wide: %v", err)
+	}
+	tree := newSecretTree(s, 1, make([]byte, s.nh))
+	use := must(tree.find(0, applicationRatchet, 0))
+	tree.consume(use)
+	tree.senders[0][applicationRatchet].next = 1<<32 - 1
+	if _, err := tree.findNext(0, applicationRatchet); !errors.Is(err, ErrGenerationUsed) {
+		t.Errorf("message past the last generation: %v", err)
+	}
+	tree.wipe()
+	if _, err := tree.find(1, applicationRatchet, 0); !errors.Is(err, ErrGenerationUsed) {
+		t.Errorf("message of an epoch whose keys are gone: %v", err)
+	}
+}
