@@ -62,7 +62,7 @@ var answers = []answer{
 	{ErrStaleEpoch, codes.Aborted, api.Reason_REASON_STALE_EPOCH, 0, ""},
 	{ErrTooManyKeyPackages, codes.ResourceExhausted, api.Reason_REASON_KEY_PACKAGE_LIMIT, 0, "key_packages"},
 	{errTooManyClaims, codes.ResourceExhausted, api.Reason_REASON_KEY_PACKAGE_LIMIT, time.Hour, "claims"},
-	{ErrFull, codes.Unavailable, api.Reason_REASON_SERVER_FULL, 30 * time.Second, ""},
+	{ErrFull, codes.Unavailable, api.Reason_REASON_SERVER_FULL, 30 * time.Second, "disk"},
 }
 
 // A laterError is an error of the table with a time of its own to try again.

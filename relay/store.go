@@ -53,7 +53,8 @@ type Store interface {
 	// the submissions in order. When it returns nil, the results in the
 	// submissions are set and what they say is on disk, proof against power loss.
 	// When it returns an error, the caller knows of none of them whether it
-	// happened, and submits again.
+	// happened, and submits again. Where the store is full, it takes the
+	// acknowledgements all the same, if it can, and refuses the submissions.
 	Write(ctx context.Context, batch *Batch) error
 	// Read returns the envelopes in a device's mailbox after a sequence number, in
 	// order: as many as there are within the page, at least one if any is there,
@@ -125,7 +126,7 @@ type Submission struct {
 
 	// Err is nil when the submission is accepted, now or by an earlier submit of
 	// the same sender and id; otherwise ErrUnknownRecipient, ErrMailboxFull,
-	// ErrNotAMember or a StaleEpochError.
+	// ErrNotAMember, a StaleEpochError or ErrFull.
 	Err error
 	// FirstSequence is the sequence number in the mailbox of the first recipient,
 	// and each further recipient has the next number. It is 0 where nothing is

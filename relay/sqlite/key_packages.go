@@ -16,6 +16,9 @@ import (
 // claimed its digest stays until it would have expired, so that a repeat of the
 // publication does not bring it back.
 func (s *Store) PublishKeyPackages(ctx context.Context, p relay.Publication) (stock int, err error) {
+	if err := s.haveSpace(); err != nil {
+		return 0, err
+	}
 	mailbox, err := s.mailbox(ctx, p.Device)
 	if err != nil {
 		return 0, err

@@ -27,7 +27,11 @@ const lockName = "lock"
 
 // Open opens the store in a directory and makes both where they are not there.
 // The error wraps ErrInUse, ErrCorrupt, ErrNewerSchema or one of package fs.
-func Open(dir string) (*Store, error) {
+func Open(dir string) (*Store, error) { return openOn(dir, "") }
+
+// openOn is Open on a file system that is registered with SQLite; the empty name
+// is the operating system's.
+func openOn(dir, vfs string) (*Store, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("making the data directory: %w", err)
 	}
@@ -39,7 +43,7 @@ func Open(dir string) (*Store, error) {
 	if !locked {
 		return nil, ErrInUse
 	}
-	s, err := open(dir)
+	s, err := open(dir, vfs)
 	if err != nil {
 		return nil, errors.Join(explain(err), lock.Close())
 	}
@@ -48,7 +52,7 @@ func Open(dir string) (*Store, error) {
 	return s, nil
 }
 
-func open(dir string) (*Store, error) {
+func open(dir, vfs string) (*Store, error) {
 	path, err := filepath.Abs(filepath.Join(dir, FileName))
 	if err != nil {
 		return nil, err
@@ -56,7 +60,8 @@ func open(dir string) (*Store, error) {
 	if err := makePrivate(path); err != nil {
 		return nil, err
 	}
-	s := newStore(dsn(path))
+	s := newStore(dsn(path, vfs))
+	s.freeBytes = func() (int64, error) { return freeBytes(dir) }
 	if err := s.openConnections(); err != nil {
 		return nil, errors.Join(err, s.closeConnections())
 	}
@@ -103,8 +108,8 @@ func (s *Store) openConnections() (err error) {
 // A write-ahead log in mode NORMAL would lose the last commits in a power cut,
 // hence FULL. The log is copied back by the checkpointer, not by whoever commits,
 // and cut to 64 MiB after a burst.
-func dsn(path string) string {
-	query := url.Values{"modeof": {path}, "_pragma": {
+func dsn(path, vfs string) string {
+	query := url.Values{"modeof": {path}, "vfs": {vfs}, "_pragma": {
 		"busy_timeout(10000)",
 		"journal_mode(WAL)",
 		"synchronous(FULL)",

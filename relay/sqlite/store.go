@@ -24,6 +24,8 @@ type Store struct {
 
 	devices deviceCache
 
+	freeBytes func() (int64, error) // on the disk
+
 	// mu is held while writer is used; it guards the fields below.
 	mu     sync.Mutex
 	writer writer

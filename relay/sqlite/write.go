@@ -107,8 +107,24 @@ func (s *Store) transaction(f func() error) (err error) {
 	return f()
 }
 
+// reservedBytes is how much of the disk is left for acknowledgements, which free
+// room, and for writing the log back: nothing else is taken when less is free.
+const reservedBytes = 64 << 20
+
+// haveSpace returns ErrFull when the disk has no room but the reserved. A disk that
+// does not tell is tried.
+func (s *Store) haveSpace() error {
+	if free, err := s.freeBytes(); err == nil && free < reservedBytes {
+		return relay.ErrFull
+	}
+	return nil
+}
+
 // Register implements relay.Store.
 func (s *Store) Register(_ context.Context, r relay.Registration) error {
+	if err := s.haveSpace(); err != nil {
+		return err
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.transaction(func() error {
@@ -183,10 +199,12 @@ func (s *Store) addAccount(r relay.Registration) (int64, error) {
 func (s *Store) Write(ctx context.Context, batch *relay.Batch) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err := s.mergeRecent(); err != nil {
+	w := batchWrite{Store: s, ctx: ctx, batch: batch, submissions: batch.Submissions, reserved: s.reserved}
+	if err := s.haveSpace(); err != nil {
+		w.refuseAll(err)
+	} else if err := s.mergeRecent(); err != nil {
 		return err
 	}
-	w := batchWrite{Store: s, ctx: ctx, batch: batch, reserved: s.reserved}
 	if err := s.transaction(w.apply); err != nil {
 		s.forget(w.added)
 		return fmt.Errorf("writing a batch: %w", err)
@@ -211,6 +229,16 @@ type batchWrite struct {
 	batch    *relay.Batch
 	reserved int64
 	added    []submissionKey
+
+	submissions []*relay.Submission // of the batch, those that are tried
+}
+
+// refuseAll leaves nothing but the acknowledgements.
+func (w *batchWrite) refuseAll(err error) {
+	for _, submission := range w.submissions {
+		submission.Err, submission.FirstSequence = err, 0
+	}
+	w.submissions = nil
 }
 
 func (w *batchWrite) apply() error {
@@ -219,7 +247,7 @@ func (w *batchWrite) apply() error {
 			return fmt.Errorf("deleting acknowledged envelopes: %w", err)
 		}
 	}
-	for _, submission := range w.batch.Submissions {
+	for _, submission := range w.submissions {
 		if err := w.submit(submission); err != nil {
 			return fmt.Errorf("storing an envelope: %w", err)
 		}
