@@ -24,7 +24,18 @@ import (
 	"sealpost/relay/sqlite"
 )
 
-var tortureRounds = flag.Int("torture.rounds", 5, "how often the relay is killed")
+var tortureRounds = flag.Int("torture.rounds", 20, "how often each test kills the relay; with -short at most 5 times")
+
+func killRounds() int {
+	if testing.Short() {
+		return min(*tortureRounds, 5)
+	}
+	return *tortureRounds
+}
+
+// killDelay is how long a relay lives, from before it has answered to well under
+// load.
+func killDelay() time.Duration { return time.Duration(5+rand.IntN(150)) * time.Millisecond }
 
 // tortureDir names the environment variable that makes the test binary a relay.
 const tortureDir = "SEALPOST_TEST_RELAY_DIR"
@@ -86,7 +97,7 @@ func startChild(t *testing.T, dir string) (address string, kill func()) {
 // load. What it accepted must be delivered once; the sender repeats the rest, with
 // the same ids, and all of it must be delivered once too.
 func TestKilledRelayLosesAndRepeatsNothing(t *testing.T) {
-	dir := t.TempDir()
+	dir, rounds := t.TempDir(), killRounds()
 	r := startRelay(t, dir, nil) // registers, and tells the server id
 	senders := []*device{r.registered("alice"), r.registered("bob"), r.registered("carol")}
 	receiver := r.registered("dave")
@@ -96,7 +107,7 @@ func TestKilledRelayLosesAndRepeatsNothing(t *testing.T) {
 		load[i] = &tortureLoad{device: d, to: receiver, name: fmt.Sprint("sender ", i)}
 	}
 	inbox := &tortureInbox{device: receiver, got: make(map[string]uint64)}
-	for round := range *tortureRounds {
+	for round := range rounds {
 		address, kill := startChild(t, dir)
 		r.address = address
 		receiver.dial(r)
@@ -107,7 +118,7 @@ func TestKilledRelayLosesAndRepeatsNothing(t *testing.T) {
 			group.Go(l.run)
 		}
 		group.Go(inbox.run)
-		timer := time.AfterFunc(time.Duration(20+rand.IntN(300))*time.Millisecond, kill)
+		timer := time.AfterFunc(killDelay(), kill)
 		if err := group.Wait(); err != nil {
 			t.Errorf("round %d: %v", round, err)
 		}
@@ -146,7 +157,7 @@ func TestKilledRelayLosesAndRepeatsNothing(t *testing.T) {
 			}
 		}
 	}
-	t.Logf("%d messages accepted and delivered over %d kills", accepted, *tortureRounds)
+	t.Logf("%d messages accepted and delivered over %d kills", accepted, rounds)
 }
 
 // A tortureLoad submits until the relay dies, and keeps what was not answered.
@@ -198,6 +209,7 @@ type tortureInbox struct {
 	device *device
 	got    map[string]uint64 // payload to sequence
 	last   uint64
+	check  func(*api.Envelope) error // nil: nothing more
 }
 
 func (i *tortureInbox) run() error {
@@ -224,6 +236,11 @@ func (i *tortureInbox) run() error {
 
 func (i *tortureInbox) take(e *api.Envelope) error {
 	payload, sequence := string(e.GetPayload()), e.GetSequence()
+	if i.check != nil {
+		if err := i.check(e); err != nil {
+			return err
+		}
+	}
 	if sequence <= i.last {
 		return fmt.Errorf("sequence %d after %d", sequence, i.last)
 	}
