@@ -109,8 +109,6 @@ const (
 	Reason_REASON_UNKNOWN_ACCOUNT Reason = 4
 	// The name belongs to another account.
 	Reason_REASON_NAME_TAKEN Reason = 5
-	// This server takes no registrations from this address.
-	Reason_REASON_REGISTRATION_CLOSED Reason = 6
 	// A recipient is not registered here.
 	Reason_REASON_UNKNOWN_RECIPIENT Reason = 7
 	// The payload is over the limit of its kind.
@@ -133,6 +131,10 @@ const (
 	Reason_REASON_KEY_PACKAGE_LIMIT Reason = 16
 	// The server's disk is full. Nothing was taken; what it holds is safe.
 	Reason_REASON_SERVER_FULL Reason = 17
+	// The server takes new accounts by invitation, and the request has no code.
+	Reason_REASON_INVITE_REQUIRED Reason = 19
+	// The invite code is wrong, used up, revoked or expired.
+	Reason_REASON_INVITE_INVALID Reason = 20
 )
 
 // Enum value maps for Reason.
@@ -144,7 +146,6 @@ var (
 		3:  "REASON_UNKNOWN_DEVICE",
 		4:  "REASON_UNKNOWN_ACCOUNT",
 		5:  "REASON_NAME_TAKEN",
-		6:  "REASON_REGISTRATION_CLOSED",
 		7:  "REASON_UNKNOWN_RECIPIENT",
 		8:  "REASON_TOO_LARGE",
 		9:  "REASON_MAILBOX_FULL",
@@ -156,26 +157,29 @@ var (
 		15: "REASON_NOT_A_MEMBER",
 		16: "REASON_KEY_PACKAGE_LIMIT",
 		17: "REASON_SERVER_FULL",
+		19: "REASON_INVITE_REQUIRED",
+		20: "REASON_INVITE_INVALID",
 	}
 	Reason_value = map[string]int32{
-		"REASON_UNSPECIFIED":         0,
-		"REASON_MALFORMED":           1,
-		"REASON_UNAUTHENTICATED":     2,
-		"REASON_UNKNOWN_DEVICE":      3,
-		"REASON_UNKNOWN_ACCOUNT":     4,
-		"REASON_NAME_TAKEN":          5,
-		"REASON_REGISTRATION_CLOSED": 6,
-		"REASON_UNKNOWN_RECIPIENT":   7,
-		"REASON_TOO_LARGE":           8,
-		"REASON_MAILBOX_FULL":        9,
-		"REASON_CLOCK_SKEW":          10,
-		"REASON_REPLACED":            11,
-		"REASON_INTERNAL":            12,
-		"REASON_SHUTDOWN":            13,
-		"REASON_STALE_EPOCH":         14,
-		"REASON_NOT_A_MEMBER":        15,
-		"REASON_KEY_PACKAGE_LIMIT":   16,
-		"REASON_SERVER_FULL":         17,
+		"REASON_UNSPECIFIED":       0,
+		"REASON_MALFORMED":         1,
+		"REASON_UNAUTHENTICATED":   2,
+		"REASON_UNKNOWN_DEVICE":    3,
+		"REASON_UNKNOWN_ACCOUNT":   4,
+		"REASON_NAME_TAKEN":        5,
+		"REASON_UNKNOWN_RECIPIENT": 7,
+		"REASON_TOO_LARGE":         8,
+		"REASON_MAILBOX_FULL":      9,
+		"REASON_CLOCK_SKEW":        10,
+		"REASON_REPLACED":          11,
+		"REASON_INTERNAL":          12,
+		"REASON_SHUTDOWN":          13,
+		"REASON_STALE_EPOCH":       14,
+		"REASON_NOT_A_MEMBER":      15,
+		"REASON_KEY_PACKAGE_LIMIT": 16,
+		"REASON_SERVER_FULL":       17,
+		"REASON_INVITE_REQUIRED":   19,
+		"REASON_INVITE_INVALID":    20,
 	}
 )
 
@@ -209,7 +213,11 @@ func (Reason) EnumDescriptor() ([]byte, []int) {
 type RegisterRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// identity.DeviceRecord, at most 4096 bytes.
-	DeviceRecord  []byte `protobuf:"bytes,1,opt,name=device_record,json=deviceRecord,proto3" json:"device_record,omitempty"`
+	DeviceRecord []byte `protobuf:"bytes,1,opt,name=device_record,json=deviceRecord,proto3" json:"device_record,omitempty"`
+	// identity.InviteCode, 20 bytes, where the server takes new accounts by
+	// invitation. It is used up together with the registration or not at all;
+	// registering the same record again does not use it up again.
+	Invite        []byte `protobuf:"bytes,2,opt,name=invite,proto3" json:"invite,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -247,6 +255,13 @@ func (*RegisterRequest) Descriptor() ([]byte, []int) {
 func (x *RegisterRequest) GetDeviceRecord() []byte {
 	if x != nil {
 		return x.DeviceRecord
+	}
+	return nil
+}
+
+func (x *RegisterRequest) GetInvite() []byte {
+	if x != nil {
+		return x.Invite
 	}
 	return nil
 }
@@ -1422,9 +1437,10 @@ var File_sealpost_proto protoreflect.FileDescriptor
 
 const file_sealpost_proto_rawDesc = "" +
 	"\n" +
-	"\x0esealpost.proto\x12\vsealpost.v1\"6\n" +
+	"\x0esealpost.proto\x12\vsealpost.v1\"N\n" +
 	"\x0fRegisterRequest\x12#\n" +
-	"\rdevice_record\x18\x01 \x01(\fR\fdeviceRecord\"\x12\n" +
+	"\rdevice_record\x18\x01 \x01(\fR\fdeviceRecord\x12\x16\n" +
+	"\x06invite\x18\x02 \x01(\fR\x06invite\"\x12\n" +
 	"\x10RegisterResponse\"+\n" +
 	"\rLookupRequest\x12\x1a\n" +
 	"\busername\x18\x01 \x01(\tR\busername\"7\n" +
@@ -1501,15 +1517,14 @@ const file_sealpost_proto_rawDesc = "" +
 	"\x10KIND_APPLICATION\x10\x01\x12\x12\n" +
 	"\x0eKIND_HANDSHAKE\x10\x02\x12\x10\n" +
 	"\fKIND_WELCOME\x10\x03\x12\x10\n" +
-	"\fKIND_REQUEST\x10\x04*\xca\x03\n" +
+	"\fKIND_REQUEST\x10\x04*\x83\x04\n" +
 	"\x06Reason\x12\x16\n" +
 	"\x12REASON_UNSPECIFIED\x10\x00\x12\x14\n" +
 	"\x10REASON_MALFORMED\x10\x01\x12\x1a\n" +
 	"\x16REASON_UNAUTHENTICATED\x10\x02\x12\x19\n" +
 	"\x15REASON_UNKNOWN_DEVICE\x10\x03\x12\x1a\n" +
 	"\x16REASON_UNKNOWN_ACCOUNT\x10\x04\x12\x15\n" +
-	"\x11REASON_NAME_TAKEN\x10\x05\x12\x1e\n" +
-	"\x1aREASON_REGISTRATION_CLOSED\x10\x06\x12\x1c\n" +
+	"\x11REASON_NAME_TAKEN\x10\x05\x12\x1c\n" +
 	"\x18REASON_UNKNOWN_RECIPIENT\x10\a\x12\x14\n" +
 	"\x10REASON_TOO_LARGE\x10\b\x12\x17\n" +
 	"\x13REASON_MAILBOX_FULL\x10\t\x12\x15\n" +
@@ -1521,7 +1536,9 @@ const file_sealpost_proto_rawDesc = "" +
 	"\x12REASON_STALE_EPOCH\x10\x0e\x12\x17\n" +
 	"\x13REASON_NOT_A_MEMBER\x10\x0f\x12\x1c\n" +
 	"\x18REASON_KEY_PACKAGE_LIMIT\x10\x10\x12\x16\n" +
-	"\x12REASON_SERVER_FULL\x10\x112\xdf\x02\n" +
+	"\x12REASON_SERVER_FULL\x10\x11\x12\x1a\n" +
+	"\x16REASON_INVITE_REQUIRED\x10\x13\x12\x19\n" +
+	"\x15REASON_INVITE_INVALID\x10\x14\"\x04\b\x06\x10\x06*\x1aREASON_REGISTRATION_CLOSED2\xdf\x02\n" +
 	"\tDirectory\x12G\n" +
 	"\bRegister\x12\x1c.sealpost.v1.RegisterRequest\x1a\x1d.sealpost.v1.RegisterResponse\x12A\n" +
 	"\x06Lookup\x12\x1a.sealpost.v1.LookupRequest\x1a\x1b.sealpost.v1.LookupResponse\x12e\n" +

@@ -45,6 +45,7 @@ type self struct {
 	server       string
 	fingerprint  identity.ServerID
 	trust        TrustPolicy
+	invite       *identity.InviteCode // nil: none
 	deviceKey    identity.DevicePrivateKey
 	messageKey   hpke.PrivateKey
 	fileIdentity string

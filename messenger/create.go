@@ -18,7 +18,7 @@ import (
 
 // Create makes the keys of a new account and device, writes them to disk, and
 // registers them. If the server refuses or was never reached, nothing is left
-// behind, and the error is [ErrNameTaken], [ErrRegistrationClosed],
+// behind, and the error is [ErrNameTaken], [ErrInviteRequired], [ErrInviteInvalid],
 // [*ServerChangedError], [ErrServerUnavailable] or [ErrProfileExists]. Where it
 // is uncertain whether the server took the registration, the profile stays, the
 // error is [ErrServerUnavailable] all the same, and [Open] and Run complete it.
@@ -107,7 +107,7 @@ func (c *Client) registerFirst(ctx context.Context) (certain bool, err error) {
 		return true, err
 	}
 	err = c.register(ctx)
-	return errors.Is(err, ErrNameTaken) || errors.Is(err, ErrRegistrationClosed) || errors.Is(err, ErrRefused) ||
+	return errors.Is(err, ErrNameTaken) || errors.Is(err, ErrInviteRequired) || errors.Is(err, ErrInviteInvalid) || errors.Is(err, ErrRefused) ||
 		errors.Is(err, ErrClockSkew), err
 }
 
@@ -120,6 +120,9 @@ func (c *Client) register(ctx context.Context) error {
 		return err
 	}
 	request := &api.RegisterRequest{DeviceRecord: c.self.record.Marshal()}
+	if c.self.invite != nil {
+		request.Invite = c.self.invite[:]
+	}
 	if _, err := api.NewDirectoryClient(conn).Register(ctx, request); err != nil {
 		return c.line.explain(err)
 	}
@@ -150,7 +153,7 @@ func newSelf(profile NewProfile, now time.Time) (self, identity.AccountPrivateKe
 		return self{}, accountKey, fmt.Errorf("describing the new device: %w", err)
 	}
 	return self{
-		server: profile.Server, fingerprint: profile.Fingerprint, trust: profile.Trust,
+		server: profile.Server, fingerprint: profile.Fingerprint, trust: profile.Trust, invite: profile.Invite,
 		deviceKey: deviceKey, messageKey: messageKey, fileIdentity: fileIdentity.String(), record: record,
 	}, accountKey, nil
 }
@@ -160,10 +163,14 @@ func insertSelf(ctx context.Context, tx *sql.Tx, s self, accountKey identity.Acc
 	if err != nil {
 		return fmt.Errorf("serializing the message key: %w", err)
 	}
+	var invite []byte
+	if s.invite != nil {
+		invite = s.invite[:]
+	}
 	_, err = tx.ExecContext(ctx, `
-		INSERT INTO profile (id, server, fingerprint, trust, account_seed, device_seed, message_key, file_identity, device_record, registered)
-		VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?, 0)`,
-		s.server, s.fingerprint[:], s.trust.String(), accountKey.Seed(), s.deviceKey.Seed(), messageKey, s.fileIdentity, s.record.Marshal())
+		INSERT INTO profile (id, server, fingerprint, trust, invite, account_seed, device_seed, message_key, file_identity, device_record, registered)
+		VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0)`,
+		s.server, s.fingerprint[:], s.trust.String(), invite, accountKey.Seed(), s.deviceKey.Seed(), messageKey, s.fileIdentity, s.record.Marshal())
 	return err
 }
 
@@ -171,13 +178,13 @@ func insertSelf(ctx context.Context, tx *sql.Tx, s self, accountKey identity.Acc
 // database itself fails.
 func readSelf(ctx context.Context, db *sql.DB) (self, error) {
 	var (
-		s                                            self
-		trust                                        string
-		fingerprint, deviceSeed, messageKey, encoded []byte
+		s                                                    self
+		trust                                                string
+		fingerprint, invite, deviceSeed, messageKey, encoded []byte
 	)
 	err := db.QueryRowContext(ctx, `
-		SELECT server, fingerprint, trust, device_seed, message_key, file_identity, device_record, registered FROM profile`).
-		Scan(&s.server, &fingerprint, &trust, &deviceSeed, &messageKey, &s.fileIdentity, &encoded, &s.registered)
+		SELECT server, fingerprint, trust, invite, device_seed, message_key, file_identity, device_record, registered FROM profile`).
+		Scan(&s.server, &fingerprint, &trust, &invite, &deviceSeed, &messageKey, &s.fileIdentity, &encoded, &s.registered)
 	if errors.Is(err, sql.ErrNoRows) {
 		return self{}, fmt.Errorf("reading the profile: %w", ErrDamaged)
 	}
@@ -190,6 +197,13 @@ func readSelf(ctx context.Context, db *sql.DB) (self, error) {
 	s.fingerprint = identity.ServerID(fingerprint)
 	if s.trust, err = ParseTrustPolicy(trust); err != nil {
 		return self{}, fmt.Errorf("%w: %w", ErrDamaged, err)
+	}
+	if invite != nil {
+		code, err := identity.InviteCodeFromBytes(invite)
+		if err != nil {
+			return self{}, fmt.Errorf("%w: %w", ErrDamaged, err)
+		}
+		s.invite = &code
 	}
 	if s.deviceKey, err = identity.DeviceKeyFromSeed(deviceSeed); err != nil {
 		return self{}, fmt.Errorf("%w: %w", ErrDamaged, err)

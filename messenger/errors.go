@@ -39,8 +39,11 @@ var (
 
 	// ErrNameTaken: the name belongs to another account on this server.
 	ErrNameTaken = errors.New("the name is taken on this server")
-	// ErrRegistrationClosed: the server takes no new accounts from here.
-	ErrRegistrationClosed = errors.New("the server takes no registrations from here")
+	// ErrInviteRequired: the server takes new accounts by invitation, and no code
+	// was given.
+	ErrInviteRequired = errors.New("the server takes new accounts by invitation")
+	// ErrInviteInvalid: the server does not take the invite code.
+	ErrInviteInvalid = errors.New("the invite code is wrong, used up, revoked or expired")
 	// ErrServerUnavailable: the server cannot be reached now.
 	ErrServerUnavailable = errors.New("the server cannot be reached")
 	// ErrReplaced: the same device connected from elsewhere, and the server

@@ -217,13 +217,14 @@ func (l *line) explain(err error) error {
 var errUnknownDevice = errors.New("the server does not know this device")
 
 var reasonErrors = map[api.Reason]error{
-	api.Reason_REASON_NAME_TAKEN:          ErrNameTaken,
-	api.Reason_REASON_REGISTRATION_CLOSED: ErrRegistrationClosed,
-	api.Reason_REASON_UNKNOWN_ACCOUNT:     ErrUnknownRecipient,
-	api.Reason_REASON_UNKNOWN_DEVICE:      errUnknownDevice,
-	api.Reason_REASON_CLOCK_SKEW:          ErrClockSkew,
-	api.Reason_REASON_REPLACED:            ErrReplaced,
-	api.Reason_REASON_SHUTDOWN:            ErrServerUnavailable,
+	api.Reason_REASON_NAME_TAKEN:      ErrNameTaken,
+	api.Reason_REASON_INVITE_REQUIRED: ErrInviteRequired,
+	api.Reason_REASON_INVITE_INVALID:  ErrInviteInvalid,
+	api.Reason_REASON_UNKNOWN_ACCOUNT: ErrUnknownRecipient,
+	api.Reason_REASON_UNKNOWN_DEVICE:  errUnknownDevice,
+	api.Reason_REASON_CLOCK_SKEW:      ErrClockSkew,
+	api.Reason_REASON_REPLACED:        ErrReplaced,
+	api.Reason_REASON_SHUTDOWN:        ErrServerUnavailable,
 }
 
 func reasonOf(st *status.Status) api.Reason {

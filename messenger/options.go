@@ -27,6 +27,7 @@ type NewProfile struct {
 	Server      string            // host:port
 	Fingerprint identity.ServerID // the server's key as the person confirmed it, see [ServerFingerprint]
 	Trust       TrustPolicy
+	Invite      *identity.InviteCode // nil: none; the profile keeps it
 }
 
 // An Account is who a profile belongs to.

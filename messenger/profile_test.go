@@ -181,8 +181,10 @@ func TestCreateLeavesNothingBehind(t *testing.T) {
 		want        func(error) bool
 	}{
 		"name taken": {relay, relay.id, nil, func(err error) bool { return errors.Is(err, ErrNameTaken) }},
-		"closed": {relay, relay.id, refuse(codes.PermissionDenied, api.Reason_REASON_REGISTRATION_CLOSED),
-			func(err error) bool { return errors.Is(err, ErrRegistrationClosed) }},
+		"no invite code": {relay, relay.id, refuse(codes.PermissionDenied, api.Reason_REASON_INVITE_REQUIRED),
+			func(err error) bool { return errors.Is(err, ErrInviteRequired) }},
+		"wrong invite code": {relay, relay.id, refuse(codes.PermissionDenied, api.Reason_REASON_INVITE_INVALID),
+			func(err error) bool { return errors.Is(err, ErrInviteInvalid) }},
 		"malformed": {relay, relay.id, refuse(codes.InvalidArgument, api.Reason_REASON_MALFORMED),
 			func(err error) bool { return errors.Is(err, ErrRefused) }},
 		"server down": {down, down.id, nil, func(err error) bool { return errors.Is(err, ErrServerUnavailable) }},

@@ -28,8 +28,8 @@ const (
 // Run keeps the line to the relay: it sends the outbox and receives, and
 // reconnects with growing pauses. It returns nil when ctx ends or the client is
 // closed, and otherwise what no retry can mend: [*ServerChangedError],
-// [ErrReplaced], [ErrNameTaken] or [ErrRegistrationClosed] (of a registration
-// that was not complete), or [ErrStore].
+// [ErrReplaced], [ErrNameTaken], [ErrInviteRequired] or [ErrInviteInvalid]
+// (of a registration that was not complete, or that the server lost), or [ErrStore].
 func (c *Client) Run(ctx context.Context) error {
 	if err := c.beginRun(); err != nil {
 		return err
@@ -107,7 +107,7 @@ func fatal(err error) bool {
 		local   *storeError
 	)
 	return errors.As(err, &changed) || errors.As(err, &local) || errors.Is(err, ErrReplaced) ||
-		errors.Is(err, ErrNameTaken) || errors.Is(err, ErrRegistrationClosed) || errors.Is(err, ErrClosed)
+		errors.Is(err, ErrNameTaken) || errors.Is(err, ErrInviteRequired) || errors.Is(err, ErrInviteInvalid) || errors.Is(err, ErrClosed)
 }
 
 // session is one life of the line. The goroutine that runs it is the only one

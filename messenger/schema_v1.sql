@@ -6,6 +6,7 @@ CREATE TABLE profile (
 	server        TEXT    NOT NULL,
 	fingerprint   BLOB    NOT NULL,
 	trust         TEXT    NOT NULL,
+	invite        BLOB,             -- the code to register with, kept for a server that went back to a backup
 	account_seed  BLOB    NOT NULL,
 	device_seed   BLOB    NOT NULL,
 	message_key   BLOB    NOT NULL,

@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 
-	"google.golang.org/grpc/peer"
-
 	"sealpost/api"
 	"sealpost/identity"
 )
@@ -18,12 +16,13 @@ type directory struct {
 
 // Register implements api.DirectoryServer.
 func (d directory) Register(ctx context.Context, request *api.RegisterRequest) (*api.RegisterResponse, error) {
-	if !d.mayRegister(ctx) {
-		return nil, errClosed
-	}
 	record, err := identity.ParseDeviceRecord(request.GetDeviceRecord())
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errMalformed, err)
+	}
+	invite, err := parseInvite(request.GetInvite())
+	if err != nil {
+		return nil, err
 	}
 	if _, err := d.authenticate(ctx, api.Directory_Register_FullMethodName, keyOf(record.Certificate)); err != nil {
 		return nil, err
@@ -33,23 +32,14 @@ func (d directory) Register(ctx context.Context, request *api.RegisterRequest) (
 		Record:      request.GetDeviceRecord(),
 		At:          d.clock(),
 		MaxDevices:  d.limits.Devices,
+		ByInvite:    !d.registersAnybody(ctx),
+		Invite:      invite,
 	})
 	if err != nil {
 		return nil, err
 	}
 	d.metrics.registrations.Inc()
 	return &api.RegisterResponse{}, nil
-}
-
-// mayRegister holds off strangers: unless registration is open to all, the relay
-// must listen on loopback only (a proxy on this machine would make every peer
-// look local), and the peer must be there too.
-func (d directory) mayRegister(ctx context.Context) bool {
-	if d.openRegistration {
-		return true
-	}
-	p, ok := peer.FromContext(ctx)
-	return ok && d.loopbackOnly.Load() && isLoopback(p.Addr)
 }
 
 // Lookup implements api.DirectoryServer.

@@ -3,7 +3,6 @@ package relay_test
 import (
 	"bytes"
 	"crypto/tls"
-	"net"
 	"testing"
 
 	"google.golang.org/grpc"
@@ -56,38 +55,6 @@ func TestLookup(t *testing.T) {
 	for _, name := range []string{"", "Alice", "a", "alice\n", "alice@example.org"} {
 		_, err = first.lookup(name)
 		wantReason(t, err, api.Reason_REASON_MALFORMED)
-	}
-}
-
-// TestRegistrationIsClosedToStrangers listens on every address: then even who
-// comes over loopback may be a stranger behind a proxy.
-func TestRegistrationIsClosedToStrangers(t *testing.T) {
-	for _, open := range []bool{false, true} {
-		r := startRelay(t, t.TempDir(), func(c *relay.Config) { c.OpenRegistration = open })
-		wide, err := net.Listen("tcp", ":0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		served := make(chan error, 1)
-		go func() { served <- r.Serve(wide) }()
-		_, port, _ := net.SplitHostPort(wide.Addr().String())
-		r.address = "127.0.0.1:" + port
-		d := r.unregistered("alice")
-		// Once anything is answered there, the listener is known.
-		if _, err := grpc_health_v1.NewHealthClient(d.conn).Check(t.Context(), &grpc_health_v1.HealthCheckRequest{}); err != nil {
-			t.Fatal(err)
-		}
-		err = d.register()
-		if open && err != nil {
-			t.Fatal(err)
-		}
-		if !open {
-			wantReason(t, err, api.Reason_REASON_REGISTRATION_CLOSED)
-		}
-		r.stop()
-		if err := <-served; err != nil {
-			t.Fatal(err)
-		}
 	}
 }
 

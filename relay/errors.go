@@ -24,7 +24,6 @@ var (
 	errReplayed        = errors.New("the request was made before")
 	errTooManyRequests = errors.New("too many requests")
 	errClockSkew       = errors.New("the clock of the device is too far from the server's")
-	errClosed          = errors.New("this server takes no registrations from this address")
 	errTooLarge        = errors.New("the payload is over the limit of its kind")
 	errReplaced        = errors.New("a newer connection of the device took over")
 	errShutdown        = errors.New("the server is shutting down")
@@ -47,10 +46,11 @@ var answers = []answer{
 	{errReplayed, codes.Unauthenticated, api.Reason_REASON_UNAUTHENTICATED, 0, ""},
 	{errTooManyRequests, codes.ResourceExhausted, api.Reason_REASON_UNAUTHENTICATED, time.Minute, "nonces"},
 	{errClockSkew, codes.Unauthenticated, api.Reason_REASON_CLOCK_SKEW, 0, ""},
-	{errClosed, codes.PermissionDenied, api.Reason_REASON_REGISTRATION_CLOSED, 0, ""},
 	{errTooLarge, codes.InvalidArgument, api.Reason_REASON_TOO_LARGE, 0, "payload"},
 	{errReplaced, codes.Aborted, api.Reason_REASON_REPLACED, 0, ""},
 	{errShutdown, codes.Unavailable, api.Reason_REASON_SHUTDOWN, time.Second, ""},
+	{ErrInviteRequired, codes.PermissionDenied, api.Reason_REASON_INVITE_REQUIRED, 0, ""},
+	{ErrInviteInvalid, codes.PermissionDenied, api.Reason_REASON_INVITE_INVALID, 0, "invites"},
 	{ErrNameTaken, codes.AlreadyExists, api.Reason_REASON_NAME_TAKEN, 0, ""},
 	{ErrDeviceTaken, codes.AlreadyExists, api.Reason_REASON_MALFORMED, 0, ""},
 	{ErrTooManyDevices, codes.ResourceExhausted, api.Reason_REASON_TOO_LARGE, 0, "devices"},

@@ -186,9 +186,11 @@ func withMetadata(ctx context.Context, r identity.Request, signature []byte) con
 		api.MetadataSignature, string(signature))
 }
 
-func (d *device) register() error {
+func (d *device) register() error { return d.registerWith(nil) }
+
+func (d *device) registerWith(invite []byte) error {
 	ctx := d.signed(d.relay.t.Context(), d.request(api.Directory_Register_FullMethodName))
-	_, err := api.NewDirectoryClient(d.conn).Register(ctx, &api.RegisterRequest{DeviceRecord: d.record})
+	_, err := api.NewDirectoryClient(d.conn).Register(ctx, &api.RegisterRequest{DeviceRecord: d.record, Invite: invite})
 	return err
 }
 

@@ -34,7 +34,8 @@ type Config struct {
 	Logger      *slog.Logger     // nil: nothing is logged
 	Metrics     *Metrics         // nil: nobody sees them
 	// OpenRegistration lets everybody register. Without it only who connects over
-	// a loopback address may, and only while the server listens on no other.
+	// a loopback address may, while the server listens on no other, and who has an
+	// invite code.
 	OpenRegistration bool
 	// ServerOptions are added to the server's own. Interceptors among them run
 	// before authentication.

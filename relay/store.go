@@ -40,8 +40,9 @@ var (
 // goroutine at a time, and the others from many. Package storetest is its
 // contract as a test suite.
 type Store interface {
-	// Register adds a device and, where it is the first, its account. The same
-	// record again is no error. Otherwise the error is ErrNameTaken,
+	// Register adds a device and, where it is the first, its account, which may use
+	// up an invitation in the same transaction. The same record again is no error.
+	// Otherwise the error is ErrInviteRequired, ErrInviteInvalid, ErrNameTaken,
 	// ErrDeviceTaken or ErrTooManyDevices.
 	Register(ctx context.Context, registration Registration) error
 	// Device returns the key of a device, or ErrUnknownDevice.
@@ -90,6 +91,10 @@ type Registration struct {
 	Record      []byte // identity.DeviceRecord
 	At          time.Time
 	MaxDevices  int // how many devices an account may have
+	// ByInvite says that who has no account key here needs an invite code, even to
+	// hear that a name is taken.
+	ByInvite bool
+	Invite   *identity.InviteCode // nil: none
 }
 
 // A Batch is what the relay writes at once.

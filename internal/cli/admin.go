@@ -13,8 +13,9 @@ import (
 
 // adminCommand is sealpost admin.
 type adminCommand struct {
+	Invite  adminInviteCommand  `cmd:"" help:"Make, list and revoke invite codes."`
 	Users   adminUsersCommand   `cmd:"" help:"List the accounts."`
-	Stats   adminStatsCommand   `cmd:"" help:"Count accounts, devices and what waits, and measure the disk."`
+	Stats   adminStatsCommand   `cmd:"" help:"Count accounts, devices, groups and what waits, and measure the disk."`
 	Check   adminCheckCommand   `cmd:"" help:"Read the whole store and say whether it is sound."`
 	Backup  adminBackupCommand  `cmd:"" help:"Copy the server's data to a new directory, also while it runs."`
 	Restore adminRestoreCommand `cmd:"" help:"Make a server's data directory from a backup."`
@@ -41,14 +42,14 @@ type accountLine struct {
 
 // Run lists.
 func (c *adminUsersCommand) Run(env *environment) error {
-	return c.inspect(env, func(inspector *sqlite.Inspector) error {
+	return c.withStore(env, func(admin *sqlite.Admin) error {
 		if c.JSON {
-			return inspector.Accounts(func(a sqlite.Account) error {
+			return admin.Accounts(func(a sqlite.Account) error {
 				return printJSON(env.stdout, accountLine{string(a.Username), a.Devices, a.Registered.UTC(), a.Waiting, a.WaitingBytes})
 			})
 		}
 		table := newTable(env.stdout, "NAME", "DEVICES", "REGISTERED", "WAITING", "SIZE")
-		err := inspector.Accounts(func(a sqlite.Account) error {
+		err := admin.Accounts(func(a sqlite.Account) error {
 			return table.row(terminal.Printable(string(a.Username)), a.Devices, a.Registered.Format(time.DateTime), a.Waiting, size(a.WaitingBytes))
 		})
 		if err != nil {
@@ -67,6 +68,7 @@ type adminStatsCommand struct {
 type statsLine struct {
 	Accounts      int64      `json:"accounts"`
 	Devices       int64      `json:"devices"`
+	Groups        int64      `json:"groups"`
 	Envelopes     int64      `json:"envelopes"`
 	EnvelopeBytes int64      `json:"envelope_bytes"`
 	Oldest        *time.Time `json:"oldest"`
@@ -78,8 +80,8 @@ type statsLine struct {
 
 // Run counts.
 func (c *adminStatsCommand) Run(env *environment) error {
-	return c.inspect(env, func(inspector *sqlite.Inspector) error {
-		s, err := inspector.Stats()
+	return c.withStore(env, func(admin *sqlite.Admin) error {
+		s, err := admin.Stats()
 		if err != nil {
 			return err
 		}
@@ -91,15 +93,15 @@ func (c *adminStatsCommand) Run(env *environment) error {
 			oldest = fmt.Sprintf("%s  (%v ago)", s.Oldest.Format(time.DateTime), time.Since(s.Oldest).Round(time.Second))
 		}
 		_, err = fmt.Fprintf(env.stdout,
-			"accounts   %d\ndevices    %d\nwaiting    %d envelopes, %s\noldest     %s\ndatabase   %s  (schema %d)\nlog        %s\nfree disk  %s\n",
-			s.Accounts, s.Devices, s.Envelopes, size(s.EnvelopeBytes), oldest, size(s.DatabaseBytes), s.Schema, size(s.LogBytes), size(s.FreeBytes))
+			"accounts   %d\ndevices    %d\ngroups     %d\nwaiting    %d envelopes, %s\noldest     %s\ndatabase   %s  (schema %d)\nlog        %s\nfree disk  %s\n",
+			s.Accounts, s.Devices, s.Groups, s.Envelopes, size(s.EnvelopeBytes), oldest, size(s.DatabaseBytes), s.Schema, size(s.LogBytes), size(s.FreeBytes))
 		return err
 	})
 }
 
 func newStatsLine(s sqlite.Stats) statsLine {
 	line := statsLine{
-		Accounts: s.Accounts, Devices: s.Devices, Envelopes: s.Envelopes, EnvelopeBytes: s.EnvelopeBytes,
+		Accounts: s.Accounts, Devices: s.Devices, Groups: s.Groups, Envelopes: s.Envelopes, EnvelopeBytes: s.EnvelopeBytes,
 		Schema: s.Schema, DatabaseBytes: s.DatabaseBytes, LogBytes: s.LogBytes, FreeBytes: s.FreeBytes,
 	}
 	if !s.Oldest.IsZero() {

@@ -22,8 +22,8 @@ func (*adminCheckCommand) Help() string {
 // Run reads everything.
 func (c *adminCheckCommand) Run(env *environment) error {
 	var problems []string
-	err := c.inspect(env, func(inspector *sqlite.Inspector) (err error) {
-		problems, err = inspector.Check()
+	err := c.withStore(env, func(admin *sqlite.Admin) (err error) {
+		problems, err = admin.Check()
 		return err
 	})
 	if err != nil {

@@ -24,13 +24,13 @@ func (f dataFlag) dir() string {
 	return filepath.Join(xdg.DataHome, "sealpost", "server")
 }
 
-// inspect calls use with the open data directory.
-func (f dataFlag) inspect(env *environment, use func(*sqlite.Inspector) error) error {
-	inspector, err := sqlite.Inspect(env.ctx, f.dir())
+// withStore calls use with the open data directory.
+func (f dataFlag) withStore(env *environment, use func(*sqlite.Admin) error) error {
+	admin, err := sqlite.OpenAdmin(env.ctx, f.dir())
 	if err != nil {
 		return explainData(f.dir(), fmt.Errorf("opening %s: %w", f.dir(), err))
 	}
-	err = errors.Join(use(inspector), inspector.Close())
+	err = errors.Join(use(admin), admin.Close())
 	if env.ctx.Err() != nil {
 		return env.ctx.Err()
 	}
@@ -61,6 +61,8 @@ func explainData(dir string, err error) error {
 		explained.code, explained.hint = "DATA_OWNER", "run it as the user of the server, with sudo -u"
 	case errors.Is(err, sqlite.ErrNotEmpty):
 		explained.code, explained.hint = "DATA_NOT_EMPTY", "nothing was changed: name a directory that is empty or does not exist"
+	case errors.Is(err, sqlite.ErrNoInvite):
+		explained.code, explained.hint = "NO_INVITE", "sealpost admin invite list shows those that there are"
 	case errors.Is(err, fs.ErrNotExist):
 		explained.code, explained.hint = "NO_DATA", "no relay.db is there: name the directory where a server keeps its data"
 	case errors.Is(err, syscall.ENOSPC):

@@ -46,11 +46,12 @@ func setupActors(env *testscript.Env) { env.Values[actorsKey{}] = map[string]*ac
 //	act NAME expect PATTERN   waits until the output has it, after what was expected before
 //	act NAME resize COLUMNS
 //	act NAME eof              ends the input
+//	act NAME interrupt        sends SIGINT
 //	act NAME status N         waits for the end
 //	act NAME save FILE        writes the output so far to a file
 func act(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 {
-		ts.Fatalf("usage: act NAME start|type|keys|expect|resize|eof|status|save [ARG...]")
+		ts.Fatalf("usage: act NAME start|type|keys|expect|resize|eof|interrupt|status|save [ARG...]")
 	}
 	actors := ts.Value(actorsKey{}).(map[string]*actor)
 	name, verb, args := args[0], args[1], args[2:]
@@ -76,6 +77,8 @@ func act(ts *testscript.TestScript, neg bool, args []string) {
 		a.resize(ts, argument)
 	case "eof":
 		ts.Check(a.input.Close())
+	case "interrupt":
+		ts.Check(a.cmd.Process.Signal(os.Interrupt))
 	case "status":
 		a.status(ts, argument)
 	case "save":

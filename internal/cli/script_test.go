@@ -6,7 +6,9 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"regexp"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -43,6 +45,8 @@ func TestScript(t *testing.T) {
 			"act":      act,
 			"nowhere":  nowhere,
 			"register": register,
+			"takecode": takecode,
+			"lines":    lines,
 		},
 	})
 }
@@ -80,6 +84,30 @@ func waitport(ts *testscript.TestScript, neg bool, args []string) {
 		case <-tick.C:
 		}
 	}
+}
+
+var inviteCode = regexp.MustCompile(`invite:[0-9a-z-]{39}`)
+
+// takecode FILE NAME sets the environment variable NAME to the invite code in the
+// file, and NAME_ID to its first group.
+func takecode(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: takecode FILE NAME")
+	}
+	code := inviteCode.FindString(ts.ReadFile(args[0]))
+	if code == "" {
+		ts.Fatalf("%s has no invite code", args[0])
+	}
+	ts.Setenv(args[1], code)
+	ts.Setenv(args[1]+"_ID", code[len("invite:"):][:4])
+}
+
+// lines FILE TEXT... writes each text to the file as a line.
+func lines(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: lines FILE TEXT...")
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(strings.Join(args[1:], "\n")+"\n"), 0o600))
 }
 
 // status N PROGRAM [ARG...] runs a program as exec does and demands its exit

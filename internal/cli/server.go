@@ -31,7 +31,7 @@ type serverCommand struct {
 
 	dataFlag
 	Listen           string `default:"127.0.0.1:7443" help:"Address and port to listen on."`
-	OpenRegistration bool   `help:"Let everybody register. Without it, only clients on this machine can, and only while the server listens on a loopback address."`
+	OpenRegistration bool   `help:"Let everybody register. Without it, who is on this machine can, while the server listens on a loopback address, and who has an invite code."`
 
 	Limits relay.Limits `embed:"" prefix:"limit-" group:"Limits (--print-config shows the defaults):"`
 
@@ -103,7 +103,7 @@ func (c *serverCommand) greet(env *environment, address net.Addr, id identity.Se
 	fmt.Fprintf(env.stdout, "address      %s\nfingerprint  %s\n", address, id)
 	fmt.Fprintf(env.stdout, "connect      sealpost client   (server: %s; compare the fingerprint)\n", address)
 	if tcp, ok := address.(*net.TCPAddr); ok && !tcp.IP.IsLoopback() && !c.OpenRegistration {
-		fmt.Fprintln(env.stdout, "registration closed; start with --open-registration to let new accounts in")
+		c.greetByInvite(env)
 	}
 }
 

@@ -43,18 +43,36 @@ func (s *setup) run() (*messenger.Client, error) {
 	if err != nil {
 		return nil, err
 	}
+	return s.register(unlock, messenger.NewProfile{Username: username, Server: server, Fingerprint: fingerprint, Trust: s.trust})
+}
+
+// register makes the profile, and asks for what the server wants otherwise.
+func (s *setup) register(unlock messenger.Unlocker, profile messenger.NewProfile) (*messenger.Client, error) {
 	for {
-		client, err := s.create(unlock, messenger.NewProfile{
-			Username: username, Server: server, Fingerprint: fingerprint, Trust: s.trust,
-		})
-		if !errors.Is(err, messenger.ErrNameTaken) || !s.env.stdinIsTerminal() {
+		client, err := s.create(unlock, profile)
+		switch {
+		case errors.Is(err, messenger.ErrInviteRequired):
+			s.say("This server takes new accounts by invitation: whoever runs it gives you a code.")
+			err = s.askInvite(&profile)
+		case errors.Is(err, messenger.ErrInviteInvalid) && s.env.stdinIsTerminal():
+			s.say("The server does not take this code: it is wrong, used up, revoked or expired.")
+			err = s.askInvite(&profile)
+		case errors.Is(err, messenger.ErrNameTaken) && s.env.stdinIsTerminal():
+			s.say("The name %s is taken on this server.", profile.Username)
+			profile.Username, err = ask(s, "Another name: ", identity.ParseUsername)
+		default:
 			return client, err
 		}
-		s.say("The name %s is taken on this server.", username)
-		if username, err = ask(s, "Another name: ", identity.ParseUsername); err != nil {
+		if err != nil {
 			return nil, err
 		}
 	}
+}
+
+func (s *setup) askInvite(profile *messenger.NewProfile) error {
+	code, err := ask(s, "Invite code: ", identity.ParseInviteCode)
+	profile.Invite = &code
+	return err
 }
 
 func (s *setup) create(unlock messenger.Unlocker, profile messenger.NewProfile) (*messenger.Client, error) {

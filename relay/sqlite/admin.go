@@ -23,18 +23,18 @@ var ErrOlderSchema = errors.New("the database was written by an older version of
 // and might leave files beside it that the server then cannot open.
 var ErrOwner = errors.New("the data belongs to another user")
 
-// An Inspector reads the store in a directory for its operator, whether or not a
+// An Admin looks after the store in a directory for its operator, whether or not a
 // server has it open; a server goes on writing meanwhile. It serves one goroutine.
-type Inspector struct {
+type Admin struct {
 	dir     string
 	conn    *sqlite3.Conn
 	version int // of the schema
 }
 
-// Inspect opens the store in a directory until ctx ends, which also ends a
+// OpenAdmin opens the store in a directory until ctx ends, which also ends a
 // running method. The error wraps ErrCorrupt, ErrNewerSchema, ErrOwner or one of
 // package fs: fs.ErrNotExist where there is no store.
-func Inspect(ctx context.Context, dir string) (*Inspector, error) {
+func OpenAdmin(ctx context.Context, dir string) (*Admin, error) {
 	path, err := filepath.Abs(filepath.Join(dir, FileName))
 	if err != nil {
 		return nil, err
@@ -46,65 +46,66 @@ func Inspect(ctx context.Context, dir string) (*Inspector, error) {
 	if stat, ok := info.Sys().(*syscall.Stat_t); ok && os.Geteuid() == 0 && stat.Uid != 0 {
 		return nil, fmt.Errorf("%w (%d)", ErrOwner, stat.Uid)
 	}
-	conn, err := sqlite3.OpenFlags(inspectDSN(path), sqlite3.OPEN_READWRITE|sqlite3.OPEN_URI)
+	conn, err := sqlite3.OpenFlags(adminDSN(path), sqlite3.OPEN_READWRITE|sqlite3.OPEN_URI)
 	if err != nil {
 		return nil, fmt.Errorf("opening the database: %w", explain(err))
 	}
 	conn.SetInterrupt(ctx)
-	i := &Inspector{dir: dir, conn: conn}
-	if i.version, err = schemaVersion(conn); err == nil && i.version == 0 {
+	a := &Admin{dir: dir, conn: conn}
+	if a.version, err = schemaVersion(conn); err == nil && a.version == 0 {
 		err = ErrCorrupt // every store has a version
 	}
 	if err != nil {
 		return nil, errors.Join(explain(err), closeConn(conn))
 	}
-	return i, nil
+	return a, nil
 }
 
-// inspectDSN leaves alone what belongs to the server: the mode of the journal,
+// adminDSN leaves alone what belongs to the server: the mode of the journal,
 // and when the log is copied back.
-func inspectDSN(path string) string {
+func adminDSN(path string) string {
 	query := url.Values{"modeof": {path}, "_pragma": {
 		"busy_timeout(10000)", "synchronous(FULL)", "foreign_keys(ON)", "wal_autocheckpoint(0)", "temp_store(MEMORY)",
 	}}
 	return (&url.URL{Scheme: "file", Path: path, RawQuery: query.Encode()}).String()
 }
 
-// Close ends the inspection.
-func (i *Inspector) Close() error { return closeConn(i.conn) }
+// Close lets go of it.
+func (a *Admin) Close() error { return closeConn(a.conn) }
 
 // current refuses a schema that the queries do not know.
-func (i *Inspector) current() error {
-	if i.version < len(migrations) {
-		return fmt.Errorf("%w (schema %d, this one writes %d)", ErrOlderSchema, i.version, len(migrations))
+func (a *Admin) current() error {
+	if a.version < len(migrations) {
+		return fmt.Errorf("%w (schema %d, this one writes %d)", ErrOlderSchema, a.version, len(migrations))
 	}
 	return nil
 }
 
 // Stats is what a store holds, in numbers.
 type Stats struct {
-	Accounts, Devices int64
-	Envelopes         int64 // waiting in mailboxes
-	EnvelopeBytes     int64 // of payload, counted for each mailbox
-	Oldest            time.Time
-	Schema            int
-	DatabaseBytes     int64 // relay.db
-	LogBytes          int64 // relay.db-wal
-	FreeBytes         int64 // on the disk, for this user
+	Accounts, Devices, Groups int64
+
+	Envelopes     int64 // waiting in mailboxes
+	EnvelopeBytes int64 // of payload, counted for each mailbox
+	Oldest        time.Time
+	Schema        int
+	DatabaseBytes int64 // relay.db
+	LogBytes      int64 // relay.db-wal
+	FreeBytes     int64 // on the disk, for this user
 }
 
 // Stats counts. Oldest is when the oldest envelope was accepted, zero without one.
-func (i *Inspector) Stats() (Stats, error) {
-	if err := i.current(); err != nil {
+func (a *Admin) Stats() (Stats, error) {
+	if err := a.current(); err != nil {
 		return Stats{}, err
 	}
-	s := Stats{Schema: i.version}
+	s := Stats{Schema: a.version}
 	var oldest int64
-	err := i.each(`SELECT (SELECT count(*) FROM account), (SELECT count(*) FROM device),
+	err := a.each(`SELECT (SELECT count(*) FROM account), (SELECT count(*) FROM device), (SELECT count(*) FROM mls_group),
 			count(*), coalesce(sum(size), 0), coalesce(min(accepted_at), 0) FROM entry`,
 		func(row *sqlite3.Stmt) error {
-			s.Accounts, s.Devices = row.ColumnInt64(0), row.ColumnInt64(1)
-			s.Envelopes, s.EnvelopeBytes, oldest = row.ColumnInt64(2), row.ColumnInt64(3), row.ColumnInt64(4)
+			s.Accounts, s.Devices, s.Groups = row.ColumnInt64(0), row.ColumnInt64(1), row.ColumnInt64(2)
+			s.Envelopes, s.EnvelopeBytes, oldest = row.ColumnInt64(3), row.ColumnInt64(4), row.ColumnInt64(5)
 			return nil
 		})
 	if err != nil {
@@ -113,9 +114,9 @@ func (i *Inspector) Stats() (Stats, error) {
 	if oldest > 0 {
 		s.Oldest = time.Unix(oldest, 0)
 	}
-	path := filepath.Join(i.dir, FileName)
+	path := filepath.Join(a.dir, FileName)
 	s.DatabaseBytes, s.LogBytes = fileSize(path), fileSize(path+"-wal")
-	if s.FreeBytes, err = freeBytes(i.dir); err != nil {
+	if s.FreeBytes, err = freeBytes(a.dir); err != nil {
 		return Stats{}, fmt.Errorf("asking for free disk space: %w", err)
 	}
 	return s, nil
@@ -140,11 +141,11 @@ type Account struct {
 }
 
 // Accounts calls yield for each account by name, until it returns an error.
-func (i *Inspector) Accounts(yield func(Account) error) error {
-	if err := i.current(); err != nil {
+func (a *Admin) Accounts(yield func(Account) error) error {
+	if err := a.current(); err != nil {
 		return err
 	}
-	err := i.each(`SELECT username, created_at, count(device.mailbox), coalesce(sum(waiting), 0), coalesce(sum(bytes), 0)
+	err := a.each(`SELECT username, created_at, count(device.mailbox), coalesce(sum(waiting), 0), coalesce(sum(bytes), 0)
 			FROM account LEFT JOIN device ON device.account = account.id LEFT JOIN
 			(SELECT mailbox, count(*) AS waiting, sum(size) AS bytes FROM entry GROUP BY mailbox) AS box ON box.mailbox = device.mailbox
 			GROUP BY account.id ORDER BY username`,
@@ -161,8 +162,8 @@ func (i *Inspector) Accounts(yield func(Account) error) error {
 }
 
 // each runs a query and calls f for each row until it returns an error.
-func (i *Inspector) each(query string, f func(*sqlite3.Stmt) error) error {
-	stmt, _, err := i.conn.Prepare(query)
+func (a *Admin) each(query string, f func(*sqlite3.Stmt) error) error {
+	stmt, _, err := a.conn.Prepare(query)
 	if err != nil {
 		return explain(err)
 	}

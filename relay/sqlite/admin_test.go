@@ -36,25 +36,25 @@ func populated(t *testing.T, dir string) relay.Store {
 	return s
 }
 
-func inspect(t *testing.T, dir string) *sqlite.Inspector {
+func openAdmin(t *testing.T, dir string) *sqlite.Admin {
 	t.Helper()
-	i, err := sqlite.Inspect(t.Context(), dir)
+	a, err := sqlite.OpenAdmin(t.Context(), dir)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := i.Close(); err != nil {
+		if err := a.Close(); err != nil {
 			t.Error(err)
 		}
 	})
-	return i
+	return a
 }
 
-func TestInspectOpenStore(t *testing.T) {
+func TestAdminOpenStore(t *testing.T) {
 	dir := t.TempDir()
 	populated(t, dir)
-	i := inspect(t, dir)
-	stats, err := i.Stats()
+	a := openAdmin(t, dir)
+	stats, err := a.Stats()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -66,29 +66,29 @@ func TestInspectOpenStore(t *testing.T) {
 		t.Errorf("got %+v, want %+v", stats, want)
 	}
 	var accounts []sqlite.Account
-	if err := i.Accounts(func(a sqlite.Account) error { accounts = append(accounts, a); return nil }); err != nil {
+	if err := a.Accounts(func(account sqlite.Account) error { accounts = append(accounts, account); return nil }); err != nil {
 		t.Fatal(err)
 	}
 	if len(accounts) != 2 || accounts[0].Username != "alice" || accounts[0].Waiting != 1 ||
 		accounts[1].Username != "bob" || accounts[1].Waiting != 3 || accounts[1].WaitingBytes != 15 || accounts[1].Devices != 1 {
 		t.Errorf("got %+v", accounts)
 	}
-	if problems, err := i.Check(); err != nil || len(problems) > 0 {
+	if problems, err := a.Check(); err != nil || len(problems) > 0 {
 		t.Errorf("a sound store has %q, %v", problems, err)
 	}
 }
 
-func TestInspectErrors(t *testing.T) {
-	if _, err := sqlite.Inspect(t.Context(), t.TempDir()); !errors.Is(err, fs.ErrNotExist) {
+func TestAdminErrors(t *testing.T) {
+	if _, err := sqlite.OpenAdmin(t.Context(), t.TempDir()); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("an empty directory: %v", err)
 	}
 	dir := t.TempDir()
 	write(t, filepath.Join(dir, sqlite.FileName), nil)
-	if _, err := sqlite.Inspect(t.Context(), dir); !errors.Is(err, sqlite.ErrCorrupt) {
+	if _, err := sqlite.OpenAdmin(t.Context(), dir); !errors.Is(err, sqlite.ErrCorrupt) {
 		t.Errorf("an empty file: %v", err)
 	}
 	write(t, filepath.Join(dir, sqlite.FileName), []byte(strings.Repeat("no database", 1000)))
-	if _, err := sqlite.Inspect(t.Context(), dir); !errors.Is(err, sqlite.ErrCorrupt) {
+	if _, err := sqlite.OpenAdmin(t.Context(), dir); !errors.Is(err, sqlite.ErrCorrupt) {
 		t.Errorf("another file: %v", err)
 	}
 }
@@ -113,13 +113,15 @@ func TestCheckFindsDamage(t *testing.T) {
 		"a wrong size":        {`UPDATE entry SET size = 6 WHERE sequence = (SELECT min(sequence) FROM entry)`, "1 envelopes whose size"},
 		"an account alone":    {`INSERT INTO account VALUES (9, 'eve', x'00', 0)`, "1 accounts without a device"},
 		"a reused number":     {`UPDATE sequence_reserved SET upto = 0`, "4 envelopes with a number"},
+		"a lost list":         {`UPDATE entry SET list = 7`, "4 envelopes without the delivery list"},
+		"a lost group list":   {`INSERT INTO mls_group VALUES (1, x'01', 1, 7, x'')`, "1 groups without a delivery list"},
 		"a broken constraint": {`UPDATE entry SET body = NULL, shared = NULL`, "CHECK constraint failed"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
 			populated(t, dir)
 			damage(t, dir, test.statements)
-			problems, err := inspect(t, dir).Check()
+			problems, err := openAdmin(t, dir).Check()
 			if err != nil || !strings.Contains(strings.Join(problems, "\n"), test.want) {
 				t.Errorf("got %q and %v, want %q", problems, err, test.want)
 			}
@@ -141,10 +143,10 @@ func TestCheckCertificate(t *testing.T) {
 	if _, err := relay.LoadOrCreateCertificate(dir); err != nil {
 		t.Fatal(err)
 	}
-	i := inspect(t, dir)
+	a := openAdmin(t, dir)
 	wantProblem := func(want string) {
 		t.Helper()
-		if problems, err := i.Check(); err != nil || len(problems) != 1 || !strings.Contains(problems[0], want) {
+		if problems, err := a.Check(); err != nil || len(problems) != 1 || !strings.Contains(problems[0], want) {
 			t.Errorf("got %q, %v, want %q", problems, err, want)
 		}
 	}
@@ -171,10 +173,10 @@ func TestCopy(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantPrivate(t, to, sqlite.FileName, relay.CertificateFile, "lock")
-	if stats, err := inspect(t, to).Stats(); err != nil || stats.Envelopes != 4 {
+	if stats, err := openAdmin(t, to).Stats(); err != nil || stats.Envelopes != 4 {
 		t.Errorf("the copy has %d envelopes, %v", stats.Envelopes, err)
 	}
-	if problems, err := inspect(t, to).Check(); err != nil || len(problems) > 0 {
+	if problems, err := openAdmin(t, to).Check(); err != nil || len(problems) > 0 {
 		t.Errorf("the copy has %q, %v", problems, err)
 	}
 	for _, occupied := range []string{from, to} {

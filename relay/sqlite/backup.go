@@ -41,7 +41,7 @@ func (e *UnsoundError) Is(target error) bool { return target == ErrCorrupt }
 // The error wraps ErrNotEmpty, ErrInUse, ErrNewerSchema, ErrCorrupt (an
 // UnsoundError where it is damaged) or one of package fs.
 func Copy(ctx context.Context, from, to string) (err error) {
-	source, err := Inspect(ctx, from)
+	source, err := OpenAdmin(ctx, from)
 	if err != nil {
 		return fmt.Errorf("opening %s: %w", from, err)
 	}
@@ -57,25 +57,25 @@ func Copy(ctx context.Context, from, to string) (err error) {
 	return target.lock.Close()
 }
 
-func (i *Inspector) copyTo(t *target) error {
-	problems, err := i.checkDatabase()
+func (a *Admin) copyTo(t *target) error {
+	problems, err := a.checkDatabase()
 	if err == nil && len(problems) > 0 {
 		err = &UnsoundError{problems}
 	}
 	if err != nil {
-		return fmt.Errorf("checking %s: %w", i.dir, err)
+		return fmt.Errorf("checking %s: %w", a.dir, err)
 	}
-	if err := i.copyCertificate(t); err != nil {
+	if err := a.copyCertificate(t); err != nil {
 		return fmt.Errorf("copying the certificate: %w", err)
 	}
-	if err := t.create(FileName, i.copyDatabase); err != nil {
+	if err := t.create(FileName, a.copyDatabase); err != nil {
 		return fmt.Errorf("copying the database: %w", err)
 	}
 	return nil
 }
 
-func (i *Inspector) copyCertificate(t *target) error {
-	certificate, err := os.ReadFile(filepath.Join(i.dir, relay.CertificateFile))
+func (a *Admin) copyCertificate(t *target) error {
+	certificate, err := os.ReadFile(filepath.Join(a.dir, relay.CertificateFile))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -94,8 +94,8 @@ func (i *Inspector) copyCertificate(t *target) error {
 // copyDatabase writes the database as it is now into an empty file. It reads in
 // one transaction: the other way that SQLite has begins anew whenever somebody
 // writes, and would never end on a busy server.
-func (i *Inspector) copyDatabase(f *os.File) error {
-	stmt, _, err := i.conn.Prepare(`VACUUM INTO ?`)
+func (a *Admin) copyDatabase(f *os.File) error {
+	stmt, _, err := a.conn.Prepare(`VACUUM INTO ?`)
 	if err != nil {
 		return err
 	}

@@ -18,21 +18,21 @@ const maxProblems = 20
 
 // Check reads the whole data directory and returns what is wrong with it, a line
 // each, or nothing. The error says that it could not be read.
-func (i *Inspector) Check() ([]string, error) {
-	problems, err := i.checkDatabase()
+func (a *Admin) Check() ([]string, error) {
+	problems, err := a.checkDatabase()
 	if err != nil {
 		return nil, err
 	}
-	if err := checkCertificate(i.dir); err != nil {
+	if err := checkCertificate(a.dir); err != nil {
 		problems = append(problems, fmt.Sprintf("%s: %v", relay.CertificateFile, err))
 	}
 	return problems, nil
 }
 
-func (i *Inspector) checkDatabase() ([]string, error) {
+func (a *Admin) checkDatabase() ([]string, error) {
 	var problems []string
 	found := func(format string, args ...any) { problems = append(problems, fmt.Sprintf(format, args...)) }
-	err := i.each(fmt.Sprintf(`PRAGMA integrity_check(%d)`, maxProblems), func(row *sqlite3.Stmt) error {
+	err := a.each(fmt.Sprintf(`PRAGMA integrity_check(%d)`, maxProblems), func(row *sqlite3.Stmt) error {
 		if text := row.ColumnText(0); text != "ok" {
 			found("%s: %s", FileName, text)
 		}
@@ -45,7 +45,7 @@ func (i *Inspector) checkDatabase() ([]string, error) {
 		return problems, nil // what follows reads it by what its indexes say
 	}
 	references := 0
-	err = i.each(`PRAGMA foreign_key_check`, func(row *sqlite3.Stmt) error {
+	err = a.each(`PRAGMA foreign_key_check`, func(row *sqlite3.Stmt) error {
 		if references++; references <= maxProblems {
 			found("%s: a row of %s points to no %s", FileName, row.ColumnText(0), row.ColumnText(2))
 		}
@@ -55,7 +55,10 @@ func (i *Inspector) checkDatabase() ([]string, error) {
 		return nil, fmt.Errorf("checking references: %w", err)
 	}
 	for _, rule := range rules {
-		err := i.each(rule.query, func(row *sqlite3.Stmt) error {
+		if a.version < rule.since {
+			continue
+		}
+		err := a.each(rule.query, func(row *sqlite3.Stmt) error {
 			if n := row.ColumnInt64(0); n > 0 {
 				found("%s: %d %s", FileName, n, rule.broken)
 			}
@@ -68,18 +71,25 @@ func (i *Inspector) checkDatabase() ([]string, error) {
 	return problems, nil
 }
 
-// rules are what no constraint of the schema says. Each query counts what breaks
-// one.
-var rules = []struct{ query, broken string }{
-	{`SELECT count(*) FROM payload WHERE NOT EXISTS (SELECT 1 FROM entry WHERE shared = payload.id)`,
+// rules are what no constraint of the schema says, since a version of it. Each
+// query counts what breaks one.
+var rules = []struct {
+	since         int
+	query, broken string
+}{
+	{1, `SELECT count(*) FROM payload WHERE NOT EXISTS (SELECT 1 FROM entry WHERE shared = payload.id)`,
 		"payloads that no envelope needs"},
-	{`SELECT count(*) FROM entry LEFT JOIN payload ON payload.id = entry.shared
+	{1, `SELECT count(*) FROM entry LEFT JOIN payload ON payload.id = entry.shared
 		WHERE size <> length(coalesce(entry.body, payload.body))`,
 		"envelopes whose size is not that of their payload"},
-	{`SELECT count(*) FROM entry, sequence_reserved WHERE sequence > upto`,
+	{1, `SELECT count(*) FROM entry, sequence_reserved WHERE sequence > upto`,
 		"envelopes with a number that was not set aside"},
-	{`SELECT count(*) FROM account WHERE NOT EXISTS (SELECT 1 FROM device WHERE account = account.id)`,
+	{1, `SELECT count(*) FROM account WHERE NOT EXISTS (SELECT 1 FROM device WHERE account = account.id)`,
 		"accounts without a device"},
+	{2, `SELECT count(*) FROM entry WHERE list IS NOT NULL AND NOT EXISTS (SELECT 1 FROM delivery_list WHERE number = list)`,
+		"envelopes without the delivery list that was used"},
+	{2, `SELECT count(*) FROM mls_group WHERE NOT EXISTS (SELECT 1 FROM delivery_list WHERE number = list)`,
+		"groups without a delivery list"},
 }
 
 // checkCertificate accepts a directory without a certificate: the first start

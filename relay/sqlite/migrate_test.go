@@ -1,6 +1,7 @@
 package sqlite_test
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"testing"
@@ -17,14 +18,41 @@ import (
 // TestMigration opens what each earlier version left, with all that was in it, and
 // uses it as a new one.
 func TestMigration(t *testing.T) {
-	for _, name := range []string{"schema-1.sql"} {
+	for name, check := range map[string][]func(*testing.T, relay.Store){
+		"schema-1.sql": {checkMigrated},
+		"schema-2.sql": {checkMigrated, checkMigratedGroup},
+	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
 			restore(t, filepath.Join("testdata", name), dir)
+			wantOlder(t, dir)
 			s, closeStore := open(t, dir)
 			defer closeStore()
-			checkMigrated(t, s)
+			for _, check := range check {
+				check(t, s)
+			}
+			a := openAdmin(t, dir)
+			if problems, err := a.Check(); err != nil || len(problems) > 0 {
+				t.Errorf("the migrated store has %q, %v", problems, err)
+			}
+			if _, err := a.AddInvite(sqlite.Invite{Uses: 1}, time.Unix(2000, 0)); err != nil {
+				t.Error(err)
+			}
 		})
+	}
+}
+
+// wantOlder checks that an operator can back up what no server has migrated yet,
+// and is told where that is not enough.
+func wantOlder(t *testing.T, dir string) {
+	t.Helper()
+	a := openAdmin(t, dir)
+	if _, err := a.Stats(); !errors.Is(err, sqlite.ErrOlderSchema) {
+		t.Errorf("counting in an older store: %v", err)
+	}
+	to := filepath.Join(t.TempDir(), "copy")
+	if err := sqlite.Copy(t.Context(), dir, to); err != nil {
+		t.Errorf("copying an older store: %v", err)
 	}
 }
 
@@ -45,10 +73,31 @@ func restore(t *testing.T, dump, dir string) {
 	}
 }
 
+// The devices in the dumps.
+var (
+	alice = identity.DeviceID{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}
+	bob   = identity.DeviceID{0xf0, 0xf1, 0xf2, 0xf3, 0xf4, 0xf5, 0xf6, 0xf7, 0xf8, 0xf9, 0xfa, 0xfb, 0xfc, 0xfd, 0xfe, 0xff}
+)
+
+// checkMigratedGroup looks for the group that schema 2 has, and its key packages.
+func checkMigratedGroup(t *testing.T, s relay.Store) {
+	t.Helper()
+	commit := &relay.Submission{
+		Sender: alice, ID: [16]byte{2}, Kind: api.Kind_KIND_HANDSHAKE, Payload: []byte("second commit"),
+		Group: &relay.GroupEpoch{ID: "the first group.", Epoch: 1}, Commit: &relay.Commit{Members: []identity.DeviceID{alice, bob}},
+	}
+	batch := relay.Batch{Submissions: []*relay.Submission{commit}, MailboxRows: 10, MailboxBytes: 1 << 20, At: time.Unix(2000, 0)}
+	if err := s.Write(t.Context(), &batch); err != nil || commit.Err != nil {
+		t.Fatalf("the next commit of the group: %v, %v", err, commit.Err)
+	}
+	claimed, err := s.ClaimKeyPackages(t.Context(), "bob", time.Unix(2000, 0))
+	if err != nil || len(claimed) != 1 || string(claimed[0].KeyPackage) != "key package of bob" {
+		t.Errorf("claimed %v, %v", claimed, err)
+	}
+}
+
 func checkMigrated(t *testing.T, s relay.Store) {
 	t.Helper()
-	alice := identity.DeviceID{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}
-	bob := identity.DeviceID{0xf0, 0xf1, 0xf2, 0xf3, 0xf4, 0xf5, 0xf6, 0xf7, 0xf8, 0xf9, 0xfa, 0xfb, 0xfc, 0xfd, 0xfe, 0xff}
 	if records, err := s.Records(t.Context(), "alice"); err != nil || len(records) != 1 || string(records[0]) != "record of alice" {
 		t.Errorf("the records of alice are %q, %v", records, err)
 	}

@@ -108,6 +108,16 @@ CREATE TABLE last_resort (
 	expires_at INTEGER NOT NULL,
 	body       BLOB NOT NULL
 ) STRICT;
+`, `
+CREATE TABLE invite (
+	id         TEXT PRIMARY KEY,
+	hash       BLOB NOT NULL,
+	uses       INTEGER NOT NULL,
+	uses_left  INTEGER NOT NULL,
+	note       TEXT NOT NULL,
+	created_at INTEGER NOT NULL,
+	expires_at INTEGER
+) STRICT;
 `}
 
 func migrate(c *sqlite3.Conn) error {

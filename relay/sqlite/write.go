@@ -18,6 +18,7 @@ type writer struct {
 	conn *sqlite3.Conn
 
 	account, addAccount, sameDevice, countDevices, addDevice statement
+	invite, useInvite                                        statement
 
 	mailboxUsage, addEntry, addPayload, reserve      statement
 	acked, ackedPayloads, deleteAcked, deletePayload statement
@@ -39,6 +40,9 @@ func (w *writer) prepare() error {
 		&w.sameDevice:   `SELECT record FROM device WHERE id = ?`,
 		&w.countDevices: `SELECT count(*) FROM device WHERE account = ?`,
 		&w.addDevice:    `INSERT INTO device (account, id, key, record, registered_at) VALUES (?, ?, ?, ?, ?)`,
+
+		&w.invite:    `SELECT hash FROM invite WHERE id = ? AND uses_left > 0 AND coalesce(expires_at > ?, TRUE)`,
+		&w.useInvite: `UPDATE invite SET uses_left = uses_left - 1 WHERE id = ?`,
 
 		&w.mailboxUsage: `SELECT count(*), coalesce(sum(size), 0) FROM entry WHERE mailbox = ?`,
 		&w.addEntry:     `INSERT INTO entry (sequence, mailbox, accepted_at, kind, size, shared, body, list) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
@@ -171,10 +175,14 @@ func (s *Store) accountFor(r relay.Registration) (account int64, err error) {
 	switch {
 	case err != nil:
 		return 0, fmt.Errorf("reading an account: %w", err)
-	case account == 0:
+	case account == 0 || key != r.Certificate.AccountKey:
+		if err := s.useInvite(r); err != nil {
+			return 0, err
+		}
+		if account != 0 {
+			return 0, relay.ErrNameTaken // and the invitation is not used up
+		}
 		return s.addAccount(r)
-	case key != r.Certificate.AccountKey:
-		return 0, relay.ErrNameTaken
 	}
 	devices := 0
 	err = s.writer.countDevices.int(1, account).each(func(row *sqlite3.Stmt) bool {
