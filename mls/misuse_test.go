@@ -1,8 +1,11 @@
 package mls
 
 import (
+	"bytes"
 	"crypto"
+	"crypto/rand"
 	"errors"
+	"io"
 	"strings"
 	"testing"
 )
@@ -150,5 +153,90 @@ func TestLimits(t *testing.T) {
 	tree.wipe()
 	if _, err := tree.find(1, applicationRatchet, 0); !errors.Is(err, ErrGenerationUsed) {
 		t.Errorf("message of an epoch whose keys are gone: %v", err)
+	}
+}
+
+// A brittleReader fails once its turns are over.
+type brittleReader struct{ turns int }
+
+func (r *brittleReader) Read(b []byte) (int, error) {
+	if r.turns--; r.turns < 0 {
+		return 0, errBroken
+	}
+	return rand.Read(b)
+}
+
+var errBroken = errors.New("broken")
+
+// A brittleSigner fails once its turns are over, as a hardware key can.
+type brittleSigner struct {
+	crypto.Signer
+	turns int
+}
+
+func (s *brittleSigner) Sign(source io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
+	if s.turns--; s.turns < 0 {
+		return nil, errBroken
+	}
+	return s.Signer.Sign(source, digest, opts)
+}
+
+// TestBrokenSources has randomness and signer fail at each place where they are
+// used. Every call gives that error and leaves the group as it was, or works.
+func TestBrokenSources(t *testing.T) {
+	source := &brittleReader{1 << 30}
+	config := Config{Rand: source, PSKs: pskMap{"a": []byte("key")}}
+	r := newRoom(t, classic, config, 3)
+	p := r.members[0]
+	signer := &brittleSigner{p.id.Signer, 1 << 30}
+	p.id.Signer = signer
+	p.group = must(p.client.UnmarshalGroup(p.group.Marshal(), signer))
+	info := must(r.members[1].group.GroupInfo(true))
+	address := GroupAddress{classic, p.group.ID(), 1}
+	psk, add := externalPSK("a", 0).PSK, &Add{newPerson(t, "new", classic, Config{}).keyPackage()}
+	for name, f := range map[string]func(g *Group) error{
+		"NewKeyPackage": func(*Group) error { return call(p.client.NewKeyPackage(classic, p.id, KeyPackageOptions{})) },
+		"CreateGroup":   func(*Group) error { return call(p.client.CreateGroup(classic, p.id, GroupOptions{})) },
+		"JoinExternal": func(*Group) error {
+			place := LeafIndex(0)
+			return call(call2(p.client.JoinExternal(info, p.id, ExternalJoinOptions{Replace: &place, PSKs: []PreSharedKeyID{psk}})))
+		},
+		"Commit": func(g *Group) error {
+			return call(g.Commit(CommitOptions{Leaf: &LeafOptions{}, Proposals: []Proposal{
+				&PreSharedKey{psk}, add, &Remove{1},
+			}}))
+		},
+		"Propose":           func(g *Group) error { return call(g.Propose(&PreSharedKey{psk}, nil)) },
+		"ProposeUpdate":     func(g *Group) error { return call(g.ProposeUpdate(UpdateOptions{})) },
+		"Encrypt":           func(g *Group) error { return call(g.Encrypt([]byte("x"), nil)) },
+		"GroupInfo":         func(g *Group) error { return call(g.GroupInfo(true)) },
+		"Branch":            func(g *Group) error { return call(call2(g.Branch(p.id, nil, GroupOptions{}))) },
+		"ProposeExternally": func(*Group) error { return call(p.client.ProposeExternally(address, 0, signer, &PreSharedKey{psk})) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			for what, turns := range map[string]*int{"randomness": &source.turns, "signer": &signer.turns} {
+				n := 0
+				for ; ; n++ {
+					*turns = 1 << 30
+					g := must(p.client.UnmarshalGroup(p.group.Marshal(), signer))
+					before := g.Marshal()
+					*turns = n
+					err := f(g)
+					*turns = 1 << 30
+					if err == nil {
+						break
+					}
+					if !errors.Is(err, errBroken) {
+						t.Fatalf("%s fails at use %d: %v", what, n, err)
+					}
+					if !bytes.Equal(g.Marshal(), before) {
+						t.Fatalf("%s fails at use %d: the group changed", what, n)
+					}
+				}
+				if n == 0 {
+					t.Errorf("%s is not used", what)
+				}
+			}
+		})
 	}
 }

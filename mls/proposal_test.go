@@ -269,6 +269,21 @@ func TestStoredProposalsAreBounded(t *testing.T) {
 	}
 }
 
+// TestProposalTwice receives one proposal twice, as a PublicMessage can be.
+func TestProposalTwice(t *testing.T) {
+	r := newRoom(t, classic, public, 3)
+	alice, bob := r.members[0].group, r.members[1].group
+	message := must(bob.Propose(&Remove{2}, nil))
+	for range 2 {
+		if _, err := alice.Process(message); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := len(alice.Proposals()); n != 1 {
+		t.Errorf("%d proposals are kept", n)
+	}
+}
+
 // TestOwnPublicMessage gives a member its own proposal back.
 func TestOwnPublicMessage(t *testing.T) {
 	r := newRoom(t, classic, Config{PublicHandshakes: true}, 3)

@@ -537,6 +537,16 @@ func TestSuccessors(t *testing.T) {
 		return welcome
 	}
 	agreed := GroupOptions{GroupID: []byte("new"), Extensions: extensions}
+	// earlier opens it with a PSK of an epoch before the ReInit.
+	earlier := func() []byte {
+		group := agreed
+		group.Leaf = capableLeaf
+		next := must(alice.client.CreateGroup(classic, alice.id, group))
+		psk := resumption(ResumptionPSKUsageReinit, alice.group)
+		psk.PSK.PSKEpoch--
+		proposals := []Proposal{psk, &Add{bob.capable()}, &Add{carol.capable()}}
+		return must(next.stageOwnCommit(CommitOptions{Proposals: proposals}, ResumptionPSKUsageReinit, alice.group.pskValues)).Welcome
+	}
 	for _, tt := range []struct {
 		name    string
 		welcome []byte
@@ -546,6 +556,7 @@ func TestSuccessors(t *testing.T) {
 		{"other identifier", open(GroupOptions{GroupID: []byte("old"), Extensions: extensions}, classic, bob, carol), brokenRule{"12.4.3.1", "does not match the ReInit"}},
 		{"other extensions", open(GroupOptions{GroupID: []byte("new"), Extensions: extensions[:1]}, classic, bob, carol), brokenRule{"12.4.3.1", "does not match the ReInit"}},
 		{"other suite", open(agreed, MLS_128_DHKEMX25519_CHACHA20POLY1305_SHA256_Ed25519, bob, carol), brokenRule{"12.4.3.1", "does not match the ReInit"}},
+		{"earlier epoch", earlier(), brokenRule{"12.4.3.1", "last commit of the old group has no ReInit"}},
 		{"member missing", open(agreed, classic, bob), brokenRule{"12.4.3.1", "member of the old group is missing"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -1,6 +1,7 @@
 package mls
 
 import (
+	"errors"
 	"slices"
 	"testing"
 )
@@ -250,6 +251,25 @@ func TestKeyPackages(t *testing.T) {
 		k.Signature = must(must(classic.suite()).signWithLabel(p.id.Signer, keyPackageLabel, k.tbs()))
 		try(t, k, ErrSignature)
 	})
+}
+
+// TestECDSAKeys has leaves whose signature key is no point of the suite's curve, or
+// not in its uncompressed form (RFC 9420, Section 5.1.1).
+func TestECDSAKeys(t *testing.T) {
+	cs := MLS_128_DHKEMP256_AES128GCM_SHA256_P256
+	p := newPerson(t, "p", cs, Config{})
+	for name, change := range map[string]func(key []byte) []byte{
+		"empty":                 func([]byte) []byte { return nil },
+		"cut short":             func(key []byte) []byte { return key[:64] },
+		"compressed":            func(key []byte) []byte { return append([]byte{2 + key[64]&1}, key[1:33]...) },
+		"not on the curve":      flip,
+		"the point at infinity": func([]byte) []byte { return []byte{0} },
+	} {
+		k := forgeKeyPackage(t, p, KeyPackageOptions{}, func(k *KeyPackage) { k.LeafNode.SignatureKey = change(k.LeafNode.SignatureKey) })
+		if err := p.client.ValidateKeyPackage(k.KeyPackage); !errors.Is(err, ErrInvalidKey) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
 }
 
 // checkOrRefuse expects the message to be accepted if want is nil.
