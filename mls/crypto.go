@@ -220,9 +220,17 @@ func (s *suite) open(key, nonce, ciphertext, aad []byte) ([]byte, error) {
 
 // seal encrypts with the suite's AEAD.
 func (s *suite) seal(key, nonce, plaintext, aad []byte) []byte {
+	b := append(make([]byte, 0, len(plaintext)+tagSize), plaintext...)[:len(plaintext)+tagSize]
+	s.sealInPlace(key, nonce, b, aad)
+	return b
+}
+
+// sealInPlace encrypts what b holds before its last tagSize bytes, which are room
+// for the tag.
+func (s *suite) sealInPlace(key, nonce, b, aad []byte) {
 	aead, err := s.newAEAD(key)
 	if err != nil {
 		panic("mls: AEAD key of a wrong length")
 	}
-	return aead.Seal(nil, nonce, plaintext, aad)
+	aead.Seal(b[:0], nonce, b[:len(b)-tagSize], aad)
 }

@@ -66,6 +66,9 @@ type senderData struct {
 	reuseGuard [4]byte
 }
 
+// senderDataSize is the size of an encoded SenderData.
+const senderDataSize = 12
+
 func (d senderData) appendTo(b []byte) []byte {
 	b = appendUint32(appendUint32(b, uint32(d.leafIndex)), d.generation)
 	return append(b, d.reuseGuard[:]...)
@@ -92,8 +95,12 @@ func guardNonce(nonce []byte, guard [4]byte) []byte {
 	return guarded
 }
 
+// tagSize is how much longer than its plaintext a ciphertext is, with each of the
+// AEADs.
+const tagSize = 16
+
 // protectPrivate returns a signed content as a PrivateMessage. The key is for the
-// caller to consume.
+// caller to consume. The message is laid out once, and encrypted in place.
 func (a *authenticatedContent) protectPrivate(s *suite, senderDataSecret *expander, use *keyUse, guard [4]byte, padding func(int) int) []byte {
 	m := &PrivateMessage{
 		groupID:           a.content.groupID,
@@ -101,18 +108,31 @@ func (a *authenticatedContent) protectPrivate(s *suite, senderDataSecret *expand
 		contentType:       a.content.contentType,
 		authenticatedData: a.content.authenticatedData,
 	}
-	plaintext := make([]byte, 0, len(a.content.applicationData)+len(a.content.applicationData)/8+192)
-	plaintext = a.content.content.appendTo(plaintext)
-	plaintext = a.auth.appendTo(plaintext, a.content.contentType)
-	plaintext = append(plaintext, make([]byte, max(0, padding(len(plaintext))))...)
-	aad := m.appendContentAAD(make([]byte, 0, 64+len(m.groupID)+len(m.authenticatedData)))
-	m.ciphertext = s.seal(use.key, guardNonce(use.nonce, guard), plaintext, aad)
-
-	key, nonce := s.senderDataKey(senderDataSecret, m.ciphertext)
 	data := senderData{leafIndex: use.sender, generation: use.generation, reuseGuard: guard}
-	m.encryptedSenderData = s.seal(key, nonce, data.appendTo(nil), m.appendSenderDataAAD(nil))
-	out := make([]byte, 0, 96+len(aad)+len(m.ciphertext))
-	return m.appendTo(appendMessageHeader(out, WireFormatPrivateMessage))
+	size := len(m.groupID) + len(m.authenticatedData) + len(a.content.applicationData)
+	b := appendMessageHeader(make([]byte, 0, size+size/8+256), WireFormatPrivateMessage)
+	start := len(b)
+	b = m.appendSenderDataAAD(b)
+	senderDataAAD := b[start:]
+	b = appendVector(b, m.authenticatedData)
+	contentAAD := b[start:]
+
+	b = appendVarint(b, senderDataSize+tagSize)
+	start = len(b)
+	b = append(data.appendTo(b), make([]byte, tagSize)...)
+	end := len(b)
+	b = appendSized(b, func(b []byte) []byte {
+		from := len(b)
+		b = a.content.content.appendTo(b)
+		b = a.auth.appendTo(b, a.content.contentType)
+		return append(b, make([]byte, max(0, padding(len(b)-from))+tagSize)...)
+	})
+	r := reader{rest: b[end:]}
+	ciphertext := r.vector()
+	s.sealInPlace(use.key, guardNonce(use.nonce, guard), ciphertext, contentAAD)
+	key, nonce := s.senderDataKey(senderDataSecret, ciphertext)
+	s.sealInPlace(key, nonce, b[start:end], senderDataAAD)
+	return b
 }
 
 // decryptSenderData says who sent the message, and which key it takes.
