@@ -9,19 +9,37 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 // The tests of this file play attackers: they spend our time, block a group, fish
 // for secrets in what is printed, or feed a damaged state.
 
-// costly runs what an honest implementation does in a second or less. What takes
-// quadratic time on inputs of these sizes meets the deadline of the whole run.
-func costly(t *testing.T, f func()) {
+// linear checks that f, which handles n things, takes time in proportion to n. The
+// measure is to put as many into a map, in the same moment on the same machine: an
+// honest implementation takes 2 to 20 times of that for the inputs of these tests, a
+// quadratic one takes thousands of times.
+func linear(t *testing.T, n int, f func()) {
 	t.Helper()
 	if testing.Short() {
 		t.Skip("takes a second")
 	}
+	unit := func() time.Duration {
+		start := time.Now()
+		m := make(map[string]int)
+		for i := range n {
+			m[string(appendUint64(nil, uint64(i)))]++
+		}
+		return time.Since(start)
+	}
+	before := unit()
+	start := time.Now()
 	f()
+	took := time.Since(start)
+	if per := max(before, unit()); took > 60*per {
+		t.Errorf("takes %v for %d things, %d times as long as a map of them", took, n, took/per)
+	}
+	t.Logf("%d things: %v, a map of them: %v", n, took, before)
 }
 
 // TestManyCandidatesForOneParentHash has a root that lists all leaves but one as
@@ -43,7 +61,7 @@ func TestManyCandidatesForOneParentHash(t *testing.T) {
 	for i := range 1 << (height - 1) {
 		nodes[2*i].leaf.ParentHash = hash
 	}
-	costly(t, func() {
+	linear(t, len(nodes), func() {
 		if err := treeOf(s, nodes).verifyParentHashes(); err != nil {
 			t.Error(err)
 		}
@@ -59,14 +77,15 @@ func TestManyCandidatesForOneParentHash(t *testing.T) {
 func TestPathOfMillionKeys(t *testing.T) {
 	r := newRoom(t, classic, Config{}, 3)
 	bob := cloneGroup(t, r.members[1])
+	const n = 150_000
 	f := &forgery{external: newPerson(t, "stranger", classic, Config{}), path: func(p *UpdatePath) {
 		p.Nodes = nil
-		for i := range 150_000 {
+		for i := range n {
 			p.Nodes = append(p.Nodes, UpdatePathNode{EncryptionKey: appendUint32(nil, uint32(i))})
 		}
 	}}
 	message := f.public(t, bob)
-	costly(t, func() {
+	linear(t, n, func() {
 		_, err := r.members[0].group.Process(message)
 		checkRefusal(t, err, brokenRule{"7.6", "nodes instead of"})
 	})
@@ -90,11 +109,9 @@ func TestLeafOfAllTypes(t *testing.T) {
 		k.Extensions = extensions
 	})
 	r := newRoom(t, classic, Config{}, 1)
-	costly(t, func() {
-		for range 10 {
-			if err := r.members[0].client.ValidateKeyPackage(k.KeyPackage); err != nil {
-				t.Fatal(err)
-			}
+	linear(t, len(every), func() {
+		if err := r.members[0].client.ValidateKeyPackage(k.KeyPackage); err != nil {
+			t.Fatal(err)
 		}
 		if _, err := r.members[0].group.Commit(CommitOptions{Proposals: []Proposal{&Add{k.KeyPackage}}}); err != nil {
 			t.Fatal(err)
@@ -116,7 +133,7 @@ func TestWelcomeOfManyPSKs(t *testing.T) {
 	}
 	secrets.psks = append(secrets.psks, secrets.psks[0])
 	joiner := &joiner{client: must(NewClient(acceptAll, Config{PSKs: store})), suite: j.next.epoch.tree.suite, secrets: secrets}
-	costly(t, func() {
+	linear(t, n, func() {
 		_, err := joiner.pskValues()
 		checkRefusal(t, err, brokenRule{"12.2", "listed twice"})
 	})
