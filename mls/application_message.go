@@ -1,8 +1,9 @@
 package mls
 
-// An ApplicationMessage is data from another member. Where the Epoch is a past one,
-// its sender can have been removed since: whoever left can go on to send in that
-// epoch, for as long as the group keeps it (see [Group.ForgetPastEpochs]).
+// An ApplicationMessage is data from another member (RFC 9420, Section 15). Where
+// the Epoch is a past one, its sender can have been removed since: whoever left can
+// go on to send in that epoch, for as long as the group keeps it (see
+// [Group.ForgetPastEpochs]).
 type ApplicationMessage struct {
 	Sender            Member // as it was in the epoch of the message
 	Epoch             uint64

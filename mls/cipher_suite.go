@@ -39,8 +39,9 @@ const (
 	MLS_192_MLKEM1024_AES256GCM_SHA384_P384         CipherSuite = 0xF008
 )
 
-// DefaultCipherSuite is secure against an attacker who records messages today
-// and has a quantum computer later, and as secure as X25519 should ML-KEM fall.
+// DefaultCipherSuite is secure against an attacker who records messages today and
+// has a quantum computer later, and as secure as X25519 should ML-KEM fall (RFC
+// 9420, Section 5.1).
 const DefaultCipherSuite = MLS_128_MLKEM768X25519_AES256GCM_SHA384_Ed25519
 
 // suite holds the algorithms behind a CipherSuite.
@@ -109,8 +110,8 @@ func newGCM(key []byte) (cipher.AEAD, error) {
 	return cipher.NewGCM(block)
 }
 
-// CipherSuites lists the suites that this package implements, in the order of
-// their code points.
+// CipherSuites lists the suites that this package implements, in the order of their
+// code points (RFC 9420, Section 17.1).
 func CipherSuites() []CipherSuite {
 	ids := make([]CipherSuite, len(suites))
 	for i, s := range suites {

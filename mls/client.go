@@ -7,12 +7,12 @@ import (
 )
 
 const (
-	// DefaultLifetime is how long a key package may be used if nothing else is
-	// asked for.
+	// DefaultLifetime is how long a key package may be used if nothing else is asked
+	// for (RFC 9420, Section 7.2).
 	DefaultLifetime = 90 * 24 * time.Hour
 
-	// DefaultMaxLifetime is the longest lifetime that is accepted in a key
-	// package of others if nothing else is set.
+	// DefaultMaxLifetime is the longest lifetime that is accepted in a key package
+	// of others if nothing else is set (RFC 9420, Section 7.2).
 	DefaultMaxLifetime = 100 * 24 * time.Hour
 )
 
@@ -48,9 +48,9 @@ type Config struct {
 	CipherSuites []CipherSuite
 }
 
-// DefaultPadding rounds plaintexts up to a multiple of 32 bytes below 256 bytes,
-// and to one of an eighth of their size rounded down to a power of two above,
-// so that a size tells little and costs at most an eighth.
+// DefaultPadding rounds plaintexts up to a multiple of 32 bytes below 256 bytes, and
+// to one of an eighth of their size rounded down to a power of two above, so that a
+// size tells little and costs at most an eighth (RFC 9420, Section 15.1).
 func DefaultPadding(n int) int {
 	step := 32
 	for step*16 <= n {
@@ -66,7 +66,8 @@ type Client struct {
 	config Config
 }
 
-// NewClient returns a client that believes the credentials that auth accepts.
+// NewClient returns a client that believes the credentials that auth accepts (RFC
+// 9420, Section 2).
 func NewClient(auth AuthenticationService, config Config) (*Client, error) {
 	if auth == nil {
 		return nil, errors.New("mls: a client needs an AuthenticationService")

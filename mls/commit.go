@@ -56,7 +56,7 @@ func readCommit(r *reader) *Commit {
 	return c
 }
 
-// CommitOptions are the choices of [Group.Commit].
+// CommitOptions are the choices of [Group.Commit] (RFC 9420, Section 12.4.1).
 type CommitOptions struct {
 	// Proposals are committed by value, before those that were received. Nobody
 	// else sees them before.
@@ -88,8 +88,9 @@ type CommitOptions struct {
 }
 
 // A PendingCommit is a commit of our own that the delivery service has not decided
-// on. Send its Commit; if it is accepted, call [Group.MergePendingCommit] and send
-// the Welcome; if another commit was first, process that.
+// on (RFC 9420, Section 12.4.1). Send its Commit; if it is accepted, call
+// [Group.MergePendingCommit] and send the Welcome; if another commit was first,
+// process that.
 type PendingCommit struct {
 	// Commit is the message for the group.
 	Commit []byte

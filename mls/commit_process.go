@@ -5,9 +5,9 @@ import (
 	"errors"
 )
 
-// A StagedCommit is a commit of another member that was verified but not applied.
-// Look at what it does, then call [Group.Merge]; or drop it, and the group stays as
-// it is.
+// A StagedCommit is a commit of another member that was verified but not applied
+// (RFC 9420, Section 12.4.2). Look at what it does, then call [Group.Merge]; or drop
+// it, and the group stays as it is.
 type StagedCommit struct {
 	// Committer is who made the commit: a member, or the joiner of an external
 	// commit, who is the last one of Added then.

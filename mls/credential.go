@@ -39,7 +39,8 @@ type Credential struct {
 	Certificates [][]byte
 }
 
-// BasicCredential returns a credential that is a bare identity.
+// BasicCredential returns a credential that is a bare identity (RFC 9420, Section
+// 5.3).
 func BasicCredential(identity []byte) Credential {
 	return Credential{CredentialType: CredentialTypeBasic, Identity: identity}
 }
@@ -102,7 +103,8 @@ func (u CredentialUse) String() string {
 	return fmt.Sprintf("CredentialUse(%d)", int(u))
 }
 
-// A CredentialCheck is the question to an [AuthenticationService].
+// A CredentialCheck is the question to an [AuthenticationService] (RFC 9420, Section
+// 5.3.1).
 type CredentialCheck struct {
 	// GroupID is the group that the credential is used in, or nil where a key
 	// package is checked outside of a group.
@@ -119,7 +121,8 @@ type CredentialCheck struct {
 	Previous *CredentialBinding
 }
 
-// A CredentialBinding is a credential and the signature key it was accepted for.
+// A CredentialBinding is a credential and the signature key it was accepted for (RFC
+// 9420, Section 5.3.1).
 type CredentialBinding struct {
 	Credential   Credential
 	SignatureKey []byte
@@ -145,7 +148,8 @@ type AuthenticationService interface {
 }
 
 // AuthenticationFunc makes an [AuthenticationService] of a function, for
-// applications in which a client's credential never changes.
+// applications in which a client's credential never changes (RFC 9420, Section
+// 5.3.1).
 type AuthenticationFunc func(CredentialCheck) error
 
 // ValidateCredential calls f.
@@ -159,8 +163,8 @@ func (AuthenticationFunc) ValidateSuccessor(c CredentialCheck) error {
 	return nil
 }
 
-// An Identity is what a client presents itself with: a credential, and the
-// signature key that it is bound to.
+// An Identity is what a client presents itself with (RFC 9420, Section 5.3): a
+// credential, and the signature key that it is bound to.
 type Identity struct {
 	Credential Credential
 

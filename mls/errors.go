@@ -68,8 +68,9 @@ var (
 	ErrState = errors.New("mls: corrupt state")
 )
 
-// An EpochError reports a message of an epoch that the group is not in. Behind
-// says which way: a message from before, or one whose commit has not come yet.
+// An EpochError reports a message of an epoch that the group is not in (RFC 9420,
+// Section 14). Behind says which way: a message from before, or one whose commit has
+// not come yet.
 type EpochError struct {
 	Have uint64 // the group's epoch
 	Want uint64 // the message's epoch
@@ -82,8 +83,9 @@ func (e *EpochError) Error() string {
 // Behind reports whether the group has to process a commit before the message.
 func (e *EpochError) Behind() bool { return e.Want > e.Have }
 
-// A ForwardDistanceError reports a message whose generation lies so far ahead of
-// the last one that deriving its key is refused (see [MaxForwardDistance]).
+// A ForwardDistanceError reports a message whose generation lies more than
+// [MaxForwardDistance] ahead of the last one, so that deriving its key is refused
+// (RFC 9420, Section 9.1).
 type ForwardDistanceError struct {
 	Sender     LeafIndex
 	Next       uint32 // the generation that was expected

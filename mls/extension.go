@@ -55,7 +55,8 @@ func readExtensions(r *reader) []Extension {
 	return list
 }
 
-// FindExtension returns the data of the extension of the given type.
+// FindExtension returns the data of the extension of the given type (RFC 9420,
+// Section 13.4).
 func FindExtension(list []Extension, t ExtensionType) (data []byte, ok bool) {
 	for _, e := range list {
 		if e.ExtensionType == t {
@@ -137,7 +138,8 @@ type RequiredCapabilities struct {
 	CredentialTypes []CredentialType
 }
 
-// Extension returns the required_capabilities extension of a GroupContext.
+// Extension returns the required_capabilities extension of a GroupContext (RFC 9420,
+// Section 11.1).
 func (c RequiredCapabilities) Extension() Extension {
 	b := appendUint16List(nil, c.ExtensionTypes)
 	b = appendUint16List(b, c.ProposalTypes)
@@ -169,8 +171,8 @@ type ExternalSender struct {
 	Credential   Credential
 }
 
-// ExternalSendersExtension returns the external_senders extension of a
-// GroupContext. A sender names itself by its place in the list.
+// ExternalSendersExtension returns the external_senders extension of a GroupContext
+// (RFC 9420, Section 12.1.8.1). A sender names itself by its place in the list.
 func ExternalSendersExtension(senders []ExternalSender) Extension {
 	return Extension{ExtensionTypeExternalSenders, appendList(nil, senders, func(b []byte, s ExternalSender) []byte {
 		return s.Credential.appendTo(appendVector(b, s.SignatureKey))

@@ -5,7 +5,8 @@ import (
 	"fmt"
 )
 
-// ExternalJoinOptions are the choices of [Client.JoinExternal].
+// ExternalJoinOptions are the choices of [Client.JoinExternal] (RFC 9420, Section
+// 12.4.3.2).
 type ExternalJoinOptions struct {
 	// RatchetTree is the group's tree, if the GroupInfo comes without.
 	RatchetTree []byte

@@ -5,7 +5,8 @@ import (
 	"fmt"
 )
 
-// A GroupAddress says where a proposal from outside of a group is meant for.
+// A GroupAddress says where a proposal from outside of a group is meant for (RFC
+// 9420, Section 12.1.8).
 type GroupAddress struct {
 	CipherSuite CipherSuite
 	GroupID     []byte

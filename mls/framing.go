@@ -21,7 +21,7 @@ const (
 // Section 6).
 type ContentType uint8
 
-// The content types.
+// The content types (RFC 9420, Section 6).
 const (
 	ContentTypeApplication ContentType = 1
 	ContentTypeProposal    ContentType = 2
@@ -31,7 +31,7 @@ const (
 // A SenderType says in what role a message was sent (RFC 9420, Section 6).
 type SenderType uint8
 
-// The sender types.
+// The sender types (RFC 9420, Section 6).
 const (
 	SenderTypeMember            SenderType = 1
 	SenderTypeExternal          SenderType = 2
@@ -217,7 +217,8 @@ func appendMessageHeader(b []byte, f WireFormat) []byte {
 	return appendUint16(appendUint16(b, uint16(ProtocolVersionMLS10)), uint16(f))
 }
 
-// ParseMessage parses an MLSMessage. It proves nothing about who made it.
+// ParseMessage parses an MLSMessage (RFC 9420, Section 6). It proves nothing about
+// who made it.
 func ParseMessage(b []byte) (*MLSMessage, error) {
 	r := reader{rest: bytes.Clone(b)}
 	if v := r.uint16(); r.err == nil && v != uint16(ProtocolVersionMLS10) {

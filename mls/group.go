@@ -39,7 +39,7 @@ const (
 	groupReinitialised
 )
 
-// A Member is a client in a group.
+// A Member is a client in a group (RFC 9420, Section 4.1).
 type Member struct {
 	Index        LeafIndex
 	Credential   Credential
@@ -60,7 +60,7 @@ func (t *ratchetTree) listMembers() []Member {
 	return members
 }
 
-// GroupOptions are the choices of [Client.CreateGroup].
+// GroupOptions are the choices of [Client.CreateGroup] (RFC 9420, Section 11).
 type GroupOptions struct {
 	// GroupID names the group; 32 random bytes if nil. It must be unique.
 	GroupID []byte
@@ -138,31 +138,32 @@ func (c *Client) newOwnLeaf(s *suite, id Identity, opts LeafOptions) (*LeafNode,
 	return leaf, key, leaf.checkAlone(s)
 }
 
-// ID returns the group's identifier.
+// ID returns the group's identifier (RFC 9420, Section 8.1).
 func (g *Group) ID() []byte { return bytes.Clone(g.epoch.context.GroupID) }
 
-// Epoch returns the number of the current epoch.
+// Epoch returns the number of the current epoch (RFC 9420, Section 8.1).
 func (g *Group) Epoch() uint64 { return g.epoch.context.Epoch }
 
-// CipherSuite returns the group's suite.
+// CipherSuite returns the group's suite (RFC 9420, Section 8.1).
 func (g *Group) CipherSuite() CipherSuite { return g.suite.id }
 
-// Context returns the GroupContext of the current epoch. Its slices are shared.
+// Context returns the GroupContext of the current epoch (RFC 9420, Section 8.1). Its
+// slices are shared.
 func (g *Group) Context() GroupContext { return g.epoch.context }
 
-// Extensions returns the group's extensions.
+// Extensions returns the group's extensions (RFC 9420, Section 8.1).
 func (g *Group) Extensions() []Extension { return slices.Clone(g.epoch.context.Extensions) }
 
-// OwnIndex returns our place in the group.
+// OwnIndex returns our place in the group (RFC 9420, Section 4.1).
 func (g *Group) OwnIndex() LeafIndex { return g.private.leaf }
 
-// Members lists the members in the order of their index.
+// Members lists the members in the order of their index (RFC 9420, Section 4.1).
 func (g *Group) Members() []Member { return g.epoch.tree.listMembers() }
 
-// Size returns the number of members.
+// Size returns the number of members (RFC 9420, Section 4.1).
 func (g *Group) Size() int { return int(g.epoch.tree.members()) }
 
-// Member returns the member at an index, if there is one.
+// Member returns the member at an index, if there is one (RFC 9420, Section 4.1).
 func (g *Group) Member(i LeafIndex) (Member, bool) {
 	leaf := g.epoch.tree.leaf(i)
 	if leaf == nil {
@@ -173,18 +174,20 @@ func (g *Group) Member(i LeafIndex) (Member, bool) {
 
 func (g *Group) ownLeaf() *LeafNode { return g.epoch.tree.leaf(g.private.leaf) }
 
-// Active reports whether messages can be sent: false once we were removed, or the
-// group was closed by a ReInit.
+// Active reports whether messages can be sent (RFC 9420, Section 12.4.2): false once
+// we were removed, or the group was closed by a ReInit.
 func (g *Group) Active() bool { return g.status == groupActive }
 
-// ReInit returns the proposal that closed the group, nil if it is not closed.
+// ReInit returns the proposal that closed the group, nil if it is not closed (RFC
+// 9420, Section 11.2).
 func (g *Group) ReInit() *ReInit { return g.reInit }
 
-// PendingCommit returns our commit that waits for the delivery service, nil if
-// there is none.
+// PendingCommit returns our commit that waits for the delivery service, nil if there
+// is none (RFC 9420, Section 14).
 func (g *Group) PendingCommit() *PendingCommit { return g.pending }
 
-// Proposals lists the proposals of this epoch that wait for a commit.
+// Proposals lists the proposals of this epoch that wait for a commit (RFC 9420,
+// Section 12.1).
 func (g *Group) Proposals() []CommittedProposal {
 	list := make([]CommittedProposal, len(g.proposals))
 	for i, p := range g.proposals {
@@ -193,8 +196,9 @@ func (g *Group) Proposals() []CommittedProposal {
 	return list
 }
 
-// ClearProposals forgets the proposals that wait for a commit. A commit of another
-// member that refers to one of them cannot be processed then.
+// ClearProposals forgets the proposals that wait for a commit (RFC 9420, Section
+// 12.4). A commit of another member that refers to one of them cannot be processed
+// then.
 func (g *Group) ClearProposals() { g.proposals = nil }
 
 // EpochAuthenticator returns a value that is the same for all members who agree on
@@ -219,7 +223,8 @@ func (g *Group) Export(label string, context []byte, length int) ([]byte, error)
 }
 
 // RatchetTree returns the group's ratchet tree in the form of the ratchet_tree
-// extension, for those who get it by other means than the Welcome.
+// extension, for those who get it by other means than the Welcome (RFC 9420, Section
+// 12.4.3.3).
 func (g *Group) RatchetTree() []byte { return g.epoch.tree.marshal() }
 
 func (g *Group) checkActive() error {

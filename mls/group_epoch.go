@@ -8,8 +8,8 @@ import (
 // setPending makes a commit the pending one.
 func (g *Group) setPending(p *PendingCommit) { g.pending = p }
 
-// MergePendingCommit applies our pending commit, once the delivery service
-// accepted it.
+// MergePendingCommit applies our pending commit, once the delivery service accepted
+// it (RFC 9420, Section 14).
 func (g *Group) MergePendingCommit() error {
 	if g.pending == nil {
 		return fmt.Errorf("%w: there is none", ErrPendingCommit)
@@ -18,8 +18,8 @@ func (g *Group) MergePendingCommit() error {
 	return nil
 }
 
-// DiscardPendingCommit drops our pending commit. Do that only if it was not sent,
-// or is certain not to be accepted.
+// DiscardPendingCommit drops our pending commit (RFC 9420, Section 14). Do that only
+// if it was not sent, or is certain not to be accepted.
 func (g *Group) DiscardPendingCommit() {
 	if g.pending != nil {
 		g.pending.next.wipe()
@@ -27,8 +27,8 @@ func (g *Group) DiscardPendingCommit() {
 	}
 }
 
-// Merge applies a commit that Process returned. A pending commit of our own, which
-// has lost the race, is dropped.
+// Merge applies a commit that Process returned (RFC 9420, Section 12.4.2). A pending
+// commit of our own, which has lost the race, is dropped.
 func (g *Group) Merge(s *StagedCommit) error {
 	if s.base != g.epoch || g.status != groupActive {
 		return ErrStagedCommit
@@ -115,8 +115,8 @@ func (g *Group) forget(n int) {
 }
 
 // ForgetPastEpochs drops what is kept to open late messages of epochs before the
-// given one, and their resumption PSKs. [MaxPastEpochs] are kept at most; an
-// application calls this to keep them for a limited time, too.
+// given one, and their resumption PSKs (RFC 9420, Section 9.2). [MaxPastEpochs] are
+// kept at most; an application calls this to keep them for a limited time, too.
 func (g *Group) ForgetPastEpochs(before uint64) {
 	n := 0
 	for n < len(g.past) && g.past[n].context.Epoch < before {

@@ -37,7 +37,7 @@ func readGroupInfo(r *reader) *GroupInfo {
 	}
 }
 
-// Message returns the GroupInfo as an MLSMessage.
+// Message returns the GroupInfo as an MLSMessage (RFC 9420, Section 12.4.3).
 func (i *GroupInfo) Message() []byte {
 	return i.appendTo(appendMessageHeader(nil, WireFormatGroupInfo))
 }

@@ -45,17 +45,17 @@ func readKeyPackage(r *reader) *KeyPackage {
 	}
 }
 
-// Marshal returns the encoding of the bare KeyPackage. To publish it, use
-// [KeyPackage.Message].
+// Marshal returns the encoding of the bare KeyPackage (RFC 9420, Section 10). To
+// publish it, use [KeyPackage.Message].
 func (k *KeyPackage) Marshal() []byte { return k.appendTo(nil) }
 
-// Message returns the KeyPackage as an MLSMessage.
+// Message returns the KeyPackage as an MLSMessage (RFC 9420, Section 10).
 func (k *KeyPackage) Message() []byte {
 	return k.appendTo(appendMessageHeader(nil, WireFormatKeyPackage))
 }
 
-// ParseKeyPackage parses an MLSMessage that holds a KeyPackage. It checks
-// nothing but the encoding; adding it to a group checks the rest.
+// ParseKeyPackage parses an MLSMessage that holds a KeyPackage (RFC 9420, Section
+// 10). It checks nothing but the encoding; adding it to a group checks the rest.
 func ParseKeyPackage(message []byte) (*KeyPackage, error) {
 	m, err := ParseMessage(message)
 	if err != nil {
@@ -77,7 +77,8 @@ func (k *KeyPackage) Ref() ([]byte, error) {
 	return s.refHash("MLS 1.0 KeyPackage Reference", k.appendTo(nil)), nil
 }
 
-// LastResort reports whether the key package may be used more than once.
+// LastResort reports whether the key package may be used more than once (RFC 9420,
+// Section 16.8).
 func (k *KeyPackage) LastResort() bool {
 	_, ok := FindExtension(k.Extensions, ExtensionTypeLastResort)
 	return ok
@@ -135,8 +136,9 @@ func (c *Client) ValidateKeyPackage(k *KeyPackage) error {
 	return c.checkKeyPackage(k, s, nil)
 }
 
-// A PrivateKeyPackage is a KeyPackage with its private keys. Its owner keeps it
-// until the Welcome comes, and deletes it then, unless it is a last resort.
+// A PrivateKeyPackage is a KeyPackage with its private keys (RFC 9420, Section 10).
+// Its owner keeps it until the Welcome comes, and deletes it then, unless it is a
+// last resort.
 type PrivateKeyPackage struct {
 	KeyPackage    *KeyPackage
 	InitKey       []byte // HPKE private key of KeyPackage.InitKey
@@ -157,7 +159,8 @@ func (p *PrivateKeyPackage) Marshal() []byte {
 	return appendVector(appendVector(b, p.InitKey), p.EncryptionKey)
 }
 
-// ParsePrivateKeyPackage parses the output of [PrivateKeyPackage.Marshal].
+// ParsePrivateKeyPackage parses the output of [PrivateKeyPackage.Marshal] (RFC 9420,
+// Section 10).
 func ParsePrivateKeyPackage(b []byte) (*PrivateKeyPackage, error) {
 	return parseAll(bytes.Clone(b), func(r *reader) *PrivateKeyPackage {
 		if r.uint8() != privateKeyPackageVersion {
@@ -167,8 +170,8 @@ func ParsePrivateKeyPackage(b []byte) (*PrivateKeyPackage, error) {
 	})
 }
 
-// KeyPackageOptions are the choices of [Client.NewKeyPackage]; the zero value is
-// a fine choice.
+// KeyPackageOptions are the choices of [Client.NewKeyPackage] (RFC 9420, Section
+// 10); the zero value is a fine choice.
 type KeyPackageOptions struct {
 	Leaf       LeafOptions
 	Extensions []Extension   // of the KeyPackage itself

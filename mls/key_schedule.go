@@ -39,7 +39,7 @@ func readGroupContext(r *reader) GroupContext {
 	}
 }
 
-// Marshal returns the encoding of the GroupContext.
+// Marshal returns the encoding of the GroupContext (RFC 9420, Section 8.1).
 func (c *GroupContext) Marshal() []byte { return c.appendTo(nil) }
 
 // joinerSecret is the joiner_secret of an epoch (RFC 9420, Section 8).

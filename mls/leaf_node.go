@@ -17,7 +17,7 @@ const ProtocolVersionMLS10 ProtocolVersion = 1
 // Section 7.2).
 type LeafNodeSource uint8
 
-// The sources of a LeafNode.
+// The sources of a LeafNode (RFC 9420, Section 7.2).
 const (
 	LeafNodeSourceKeyPackage LeafNodeSource = 1
 	LeafNodeSourceUpdate     LeafNodeSource = 2
@@ -194,7 +194,7 @@ func readLeafNode(r *reader) *LeafNode {
 	return l
 }
 
-// Marshal returns the encoding of the LeafNode.
+// Marshal returns the encoding of the LeafNode (RFC 9420, Section 7.2).
 func (l *LeafNode) Marshal() []byte { return l.appendTo(nil) }
 
 // tbs returns LeafNodeTBS. The place in the group is signed along, unless the
@@ -301,8 +301,8 @@ func (s *clientSet) has(l *LeafNode) bool {
 	return s.keys[string(l.SignatureKey)] || s.credentials[string(l.Credential.appendTo(nil))]
 }
 
-// LeafOptions is what a client says of itself in its LeafNode. The zero value
-// says what this package supports.
+// LeafOptions is what a client says of itself in its LeafNode (RFC 9420, Section
+// 7.2). The zero value says what this package supports.
 type LeafOptions struct {
 	// Extensions are put into the LeafNode. Types that are not default ones are
 	// added to the capabilities.

@@ -5,22 +5,24 @@ import (
 	"fmt"
 )
 
-// Processed is what [Group.Process] makes of a message: an [*ApplicationMessage], a
-// [*ReceivedProposal], or a [*StagedCommit].
+// Processed is what [Group.Process] makes of a message (RFC 9420, Section 6): an
+// [*ApplicationMessage], a [*ReceivedProposal], or a [*StagedCommit].
 type Processed interface{ processed() }
 
 func (*ApplicationMessage) processed() {}
 func (*ReceivedProposal) processed()   {}
 func (*StagedCommit) processed()       {}
 
-// A ReceivedProposal was verified and is kept for the next commit.
+// A ReceivedProposal was verified and is kept for the next commit (RFC 9420, Section
+// 12.1).
 type ReceivedProposal struct {
 	Proposal          Proposal
 	Sender            Sender
 	AuthenticatedData []byte
 }
 
-// MaxStoredProposals is how many proposals a group keeps in an epoch.
+// MaxStoredProposals is how many proposals a group keeps in an epoch (RFC 9420,
+// Section 12.1).
 const MaxStoredProposals = 4096
 
 // Process takes a message for the group, as the delivery service brought it

@@ -71,8 +71,8 @@ type ExternalInit struct{ KEMOutput []byte }
 // Section 12.1.7).
 type GroupContextExtensions struct{ Extensions []Extension }
 
-// CustomProposal is a proposal of the application's own type. Its content is
-// encoded as opaque<V>.
+// CustomProposal is a proposal of the application's own type (RFC 9420, Section
+// 13.2). Its content is encoded as opaque<V>.
 type CustomProposal struct {
 	Type ProposalType
 	Data []byte

@@ -2,7 +2,8 @@ package mls
 
 import "bytes"
 
-// A CommittedProposal is a proposal that a commit covers, and who sent it.
+// A CommittedProposal is a proposal that a commit covers, and who sent it (RFC 9420,
+// Section 12.4).
 type CommittedProposal struct {
 	Proposal Proposal
 	Sender   Sender

@@ -22,7 +22,7 @@ func (g *Group) Propose(p Proposal, authenticatedData []byte) ([]byte, error) {
 	return g.propose(&storedProposal{proposal: p}, authenticatedData)
 }
 
-// UpdateOptions are the choices of [Group.ProposeUpdate].
+// UpdateOptions are the choices of [Group.ProposeUpdate] (RFC 9420, Section 12.1.2).
 type UpdateOptions struct {
 	Identity          *Identity    // a new credential or signature key
 	Leaf              *LeafOptions // what our leaf says of us, if it changes

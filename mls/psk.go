@@ -8,7 +8,7 @@ import (
 // A PSKType says where a pre-shared key comes from (RFC 9420, Section 8.4).
 type PSKType uint8
 
-// The types of pre-shared keys.
+// The types of pre-shared keys (RFC 9420, Section 8.4).
 const (
 	PSKTypeExternal   PSKType = 1
 	PSKTypeResumption PSKType = 2
@@ -18,7 +18,7 @@ const (
 // Section 8.4).
 type ResumptionPSKUsage uint8
 
-// The usages of resumption PSKs.
+// The usages of resumption PSKs (RFC 9420, Section 8.4).
 const (
 	ResumptionPSKUsageApplication ResumptionPSKUsage = 1
 	ResumptionPSKUsageReinit      ResumptionPSKUsage = 2
@@ -73,9 +73,10 @@ func (id PreSharedKeyID) name() string {
 	return string(id.appendTo(nil))
 }
 
-// A PSKStore looks up the pre-shared keys that the application keeps. Either
-// method returns an error for a key that it does not have. A group knows the
-// resumption PSKs of its own last epochs, and does not ask for these.
+// A PSKStore looks up the pre-shared keys that the application keeps (RFC 9420,
+// Section 8.4). Either method returns an error for a key that it does not have. A
+// group knows the resumption PSKs of its own last epochs, and does not ask for
+// these.
 type PSKStore interface {
 	// ExternalPSK returns the key with the given psk_id.
 	ExternalPSK(id []byte) ([]byte, error)

@@ -6,18 +6,18 @@ import (
 )
 
 const (
-	// MaxForwardDistance is how many generations a message may lie ahead of the
-	// next one that is expected of its sender. It bounds the work that a message
-	// can cause.
+	// MaxForwardDistance is how many generations a message may lie ahead of the next
+	// one that is expected of its sender (RFC 9420, Section 9.1). It bounds the work
+	// that a message can cause.
 	MaxForwardDistance = 1000
 
 	// MaxSkippedKeys is how many keys of skipped generations are kept for each
-	// ratchet of each sender, so that messages may come out of order. The oldest
-	// are forgotten first.
+	// ratchet of each sender, so that messages may come out of order (RFC 9420,
+	// Section 9.1). The oldest are forgotten first.
 	MaxSkippedKeys = 256
 
 	// MaxPastEpochs is how many epochs back a late message is still opened, and a
-	// resumption PSK is still known.
+	// resumption PSK is still known (RFC 9420, Section 15.3).
 	MaxPastEpochs = 5
 )
 

@@ -126,8 +126,8 @@ func (s ecdsaScheme) parse(secret []byte) (crypto.Signer, error) {
 	return ecdsa.ParseRawPrivateKey(s.curve, new(big.Int).SetBytes(secret).FillBytes(make([]byte, size)))
 }
 
-// GenerateSignatureKey returns a new key of the suite's signature scheme: an
-// [ed25519.PrivateKey] or an [*ecdsa.PrivateKey].
+// GenerateSignatureKey returns a new key of the suite's signature scheme (RFC 9420,
+// Section 5.1.1): an [ed25519.PrivateKey] or an [*ecdsa.PrivateKey].
 func (c CipherSuite) GenerateSignatureKey() (crypto.Signer, error) {
 	s, err := c.suite()
 	if err != nil {
@@ -136,9 +136,9 @@ func (c CipherSuite) GenerateSignatureKey() (crypto.Signer, error) {
 	return s.scheme.generate()
 }
 
-// ParseSignatureKey returns the signature key with the given encoding: an
-// Ed25519 seed (32 bytes) or private key (64 bytes), or an ECDSA scalar in
-// big-endian order.
+// ParseSignatureKey returns the signature key with the given encoding (RFC 9420,
+// Section 5.1.1): an Ed25519 seed (32 bytes) or private key (64 bytes), or an ECDSA
+// scalar in big-endian order.
 func (c CipherSuite) ParseSignatureKey(secret []byte) (crypto.Signer, error) {
 	s, err := c.suite()
 	if err != nil {

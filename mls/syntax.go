@@ -13,9 +13,9 @@ import (
 // announce (RFC 9420, Section 2.1.2).
 const maxVectorLength = 1<<30 - 1
 
-// ErrMalformed is wrapped by every error about bytes that do not parse: fields
-// cut short, bytes left over, lengths not in their shortest form, or values
-// outside an enumeration.
+// ErrMalformed is wrapped by every error about bytes that do not parse (RFC 9420,
+// Section 2.1): fields cut short, bytes left over, lengths not in their shortest
+// form, or values outside an enumeration.
 var ErrMalformed = errors.New("mls: malformed encoding")
 
 func malformed(what string) error {

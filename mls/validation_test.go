@@ -2,6 +2,7 @@ package mls
 
 import (
 	"go/ast"
+	"go/doc"
 	"go/parser"
 	"go/token"
 	"go/types"
@@ -9,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -79,4 +81,56 @@ func testsThatSkip(t *testing.T) map[string]bool {
 		}
 	}
 	return skips
+}
+
+// notOfTheRFC lists the exported names that RFC 9420 has nothing to say about.
+var notOfTheRFC = []string{
+	"Config", "Record", "Client.LoadGroup", "Client.UnmarshalGroup", "Group.Marshal", "Group.Records", "Group.Save",
+	"Group.Format", "Group.LogValue", "ValidationError",
+}
+
+// TestNamesHaveSections checks that the documentation of each exported name says which
+// section of RFC 9420 it belongs to; a method, if its type does not.
+func TestNamesHaveSections(t *testing.T) {
+	var files []*ast.File
+	names, err := filepath.Glob("*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	set := token.NewFileSet()
+	for _, name := range names {
+		f, err := parser.ParseFile(set, name, nil, parser.ParseComments)
+		if err != nil {
+			t.Fatal(err)
+		}
+		files = append(files, f)
+	}
+	p, err := doc.NewFromFiles(set, files, "sealpost/mls")
+	if err != nil {
+		t.Fatal(err)
+	}
+	checked := 0
+	check := func(name, text string) {
+		checked++
+		if !strings.Contains(text, "Section") && !slices.Contains(notOfTheRFC, name) {
+			t.Errorf("%s: %q", name, text)
+		}
+	}
+	for _, f := range p.Funcs {
+		check(f.Name, f.Doc)
+	}
+	for _, typ := range p.Types {
+		check(typ.Name, typ.Doc)
+		for _, f := range typ.Funcs {
+			check(f.Name, f.Doc)
+		}
+		for _, m := range typ.Methods {
+			if typ.Name == "Group" || typ.Name == "Client" {
+				check(typ.Name+"."+m.Name, m.Doc)
+			}
+		}
+	}
+	if checked < 120 {
+		t.Errorf("only %d names were found", checked)
+	}
 }

@@ -48,10 +48,11 @@ type Welcome struct {
 	encryptedGroupInfo []byte
 }
 
-// CipherSuite returns the suite of the group.
+// CipherSuite returns the suite of the group (RFC 9420, Section 12.4.3.1).
 func (w *Welcome) CipherSuite() CipherSuite { return w.cipherSuite }
 
-// NewMembers returns the KeyPackageRefs of the clients that it is for.
+// NewMembers returns the KeyPackageRefs of the clients that it is for (RFC 9420,
+// Section 12.4.3.1).
 func (w *Welcome) NewMembers() [][]byte {
 	refs := make([][]byte, len(w.secrets))
 	for i, s := range w.secrets {
@@ -139,7 +140,8 @@ func (s *suite) openGroupInfo(welcomeSecret, ciphertext []byte) (*GroupInfo, err
 	return parseAll(plaintext, readGroupInfo)
 }
 
-// JoinOptions are what [Client.Join] may need beside the Welcome.
+// JoinOptions are what [Client.Join] may need beside the Welcome (RFC 9420, Section
+// 12.4.3.1).
 type JoinOptions struct {
 	// RatchetTree is the group's tree, if the Welcome comes without.
 	RatchetTree []byte
