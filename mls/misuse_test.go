@@ -26,6 +26,7 @@ func TestOwnMistakes(t *testing.T) {
 	add := &Add{newPerson(t, "new", classic, Config{}).keyPackage()}
 	expired := newPerson(t, "old", classic, Config{}).tamperKeyPackage(func(k *KeyPackage) { k.LeafNode.Lifetime = Lifetime{1, 2} })
 	keyPackage := add.KeyPackage.Message()
+	nobody := LeafIndex(3)
 	for _, tt := range []struct {
 		name string
 		err  error
@@ -48,6 +49,7 @@ func TestOwnMistakes(t *testing.T) {
 		{"Welcome that does not parse", call(call2(c.Join(nil, p.kps, id.Signer, JoinOptions{}))), ErrMalformed},
 		{"key package in place of a GroupInfo", call(call2(c.JoinExternal(keyPackage, id, ExternalJoinOptions{}))), "not a GroupInfo"},
 		{"GroupInfo that does not parse", call(call2(c.JoinExternal(nil, id, ExternalJoinOptions{}))), ErrMalformed},
+		{"external join in place of nobody", call(call2(c.JoinExternal(must(g.GroupInfo(true)), id, ExternalJoinOptions{Replace: &nobody}))), "blank leaf"},
 		{"GroupInfo in place of a key package", call(ParseKeyPackage(must(g.GroupInfo(false)))), "not a key package"},
 		{"GroupInfo with an extension twice", call(g.GroupInfo(true, twice...)), "listed twice"},
 		{"export of a negative length", call(g.Export("x", nil, -1)), ErrTooLarge},
