@@ -81,8 +81,8 @@
 // The two cipher suites on Curve448, for which the standard library has no
 // algorithms. Network, disk and clock: the package takes bytes and gives bytes.
 // The order of commits, which is the delivery service's. Policy, such as who may
-// add whom: look at a StagedCommit or a ReceivedProposal before merging, and drop
-// what you do not want.
+// add whom: look at a StagedCommit before merging it, and drop what you do not want;
+// give a ReceivedProposal that you do not want to [Group.DropProposal].
 //
 // [Group] is not safe for concurrent use; [Client] is.
 package mls

@@ -201,6 +201,19 @@ func (g *Group) Proposals() []CommittedProposal {
 // then.
 func (g *Group) ClearProposals() { g.proposals = nil }
 
+// DropProposal forgets one proposal that waits for a commit, because the application
+// does not allow it (RFC 9420, Sections 12.1.8 and 12.2). A commit that refers to it
+// cannot be processed then.
+func (g *Group) DropProposal(p *ReceivedProposal) {
+	kept := make([]*storedProposal, 0, len(g.proposals))
+	for _, stored := range g.proposals {
+		if !bytes.Equal(stored.ref, p.ref) {
+			kept = append(kept, stored)
+		}
+	}
+	g.proposals = kept
+}
+
 // EpochAuthenticator returns a value that is the same for all members who agree on
 // the state of the group, and different otherwise (RFC 9420, Section 8.7). It is nil
 // once we were removed.

@@ -15,10 +15,13 @@ func (*StagedCommit) processed()       {}
 
 // A ReceivedProposal was verified and is kept for the next commit (RFC 9420, Section
 // 12.1).
+// If policy forbids it, give it to [Group.DropProposal].
 type ReceivedProposal struct {
 	Proposal          Proposal
 	Sender            Sender
 	AuthenticatedData []byte
+
+	ref []byte
 }
 
 // MaxStoredProposals is how many proposals a group keeps in an epoch (RFC 9420,
@@ -246,5 +249,5 @@ func (g *Group) receiveProposal(a *authenticatedContent) (*ReceivedProposal, err
 		}
 		g.proposals = append(g.proposals, &storedProposal{ref: ref, proposal: p, sender: sender})
 	}
-	return &ReceivedProposal{Proposal: p, Sender: sender, AuthenticatedData: a.content.authenticatedData}, nil
+	return &ReceivedProposal{Proposal: p, Sender: sender, AuthenticatedData: a.content.authenticatedData, ref: ref}, nil
 }

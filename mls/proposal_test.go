@@ -284,6 +284,42 @@ func TestProposalTwice(t *testing.T) {
 	}
 }
 
+// TestDropProposal forbids one of two proposals.
+func TestDropProposal(t *testing.T) {
+	r := newRoom(t, classic, Config{}, 4)
+	p := r.members[0]
+	alice, bob := p.group, r.members[1].group
+	wanted := must(r.members[2].group.Propose(&Remove{3}, nil))
+	unwanted, err := alice.Process(must(bob.Propose(&Remove{2}, nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := alice.Process(wanted); err != nil {
+		t.Fatal(err)
+	}
+	refers := must(bob.Commit(CommitOptions{}))
+	nothing := func([]Record) error { return nil }
+	if err := alice.Save(nothing); err != nil {
+		t.Fatal(err)
+	}
+	alice.DropProposal(unwanted.(*ReceivedProposal))
+	if list := alice.Proposals(); len(list) != 1 || list[0].Proposal.(*Remove).Removed != 3 {
+		t.Errorf("%v wait", list)
+	}
+	saved := false
+	if err := alice.Save(func(records []Record) error { saved = len(records) == 1; return nil }); err != nil || !saved {
+		t.Errorf("what was dropped is not saved: %v", err)
+	}
+	if list := cloneGroup(t, p).Proposals(); len(list) != 1 {
+		t.Errorf("%v wait after loading", list)
+	}
+	refused(t, alice, refers.Commit, ErrUnknownProposal)
+	alice.DropProposal(unwanted.(*ReceivedProposal)) // again
+	if pending := must(alice.Commit(CommitOptions{})); len(pending.Proposals) != 1 {
+		t.Errorf("committed %v", pending.Proposals)
+	}
+}
+
 // TestOwnPublicMessage gives a member its own proposal back.
 func TestOwnPublicMessage(t *testing.T) {
 	r := newRoom(t, classic, Config{PublicHandshakes: true}, 3)
