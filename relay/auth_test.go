@@ -112,6 +112,37 @@ func TestReplayedRequestIsRefused(t *testing.T) {
 	wantReason(t, call(), api.Reason_REASON_CLOCK_SKEW)
 }
 
+// TestReplayAfterARestart: within its time a request cannot be made again, though
+// the relay that it was made to is gone.
+func TestReplayAfterARestart(t *testing.T) {
+	dir := t.TempDir()
+	r := startRelay(t, dir, nil)
+	alice := r.registered("alice")
+	skew := relay.DefaultLimits().ClockSkew
+	request := alice.request(api.Directory_Lookup_FullMethodName)
+	request.Time = request.Time.Add(skew)
+	call := func() error {
+		_, err := api.NewDirectoryClient(alice.conn).Lookup(alice.signed(t.Context(), request), &api.LookupRequest{Username: "alice"})
+		return err
+	}
+	if err := call(); err != nil {
+		t.Fatal(err)
+	}
+	for _, later := range []time.Duration{0, 2 * skew, 2*skew + time.Millisecond} {
+		r.stop()
+		r = startRelay(t, dir, func(c *relay.Config) {
+			c.Clock = func() time.Time { return newClock().Now().Add(later) }
+		})
+		r.Sweep(t.Context())
+		alice.dial(r)
+		want := api.Reason_REASON_UNAUTHENTICATED
+		if later > 2*skew {
+			want = api.Reason_REASON_CLOCK_SKEW
+		}
+		wantReason(t, call(), want)
+	}
+}
+
 func TestMemoryOfNoncesIsBounded(t *testing.T) {
 	r := startRelay(t, t.TempDir(), func(c *relay.Config) { c.Limits.Nonces, c.Limits.NoncesPerDevice = 8, 3 })
 	alice, bob := r.registered("alice"), r.registered("bob") // one request each

@@ -92,6 +92,12 @@ func (s fuzzStore) Status(context.Context, identity.DeviceID, time.Time) (Device
 	return DeviceStatus{Username: "fuzzer"}, nil
 }
 
+func (s fuzzStore) AddNonces(context.Context, []Nonce) error { return nil }
+
+func (s fuzzStore) Nonces(context.Context, time.Time) ([]Nonce, error) { return nil, nil }
+
+func (s fuzzStore) ExpireNonces(context.Context, time.Time) error { return nil }
+
 func (s fuzzStore) ExpireKeyPackages(context.Context, time.Time) error { return nil }
 
 func (s fuzzStore) PublishKeyPackages(_ context.Context, p Publication) (int, error) {

@@ -1,6 +1,8 @@
 package relay
 
 import (
+	"context"
+	"fmt"
 	"sync"
 	"time"
 
@@ -8,9 +10,28 @@ import (
 	"sealpost/identity"
 )
 
+// A NonceStore keeps what requests were made, so that a restart does not let them
+// be made again.
+type NonceStore interface {
+	// AddNonces adds to what Nonces returns. When it returns nil they are on disk.
+	AddNonces(ctx context.Context, nonces []Nonce) error
+	// Nonces returns what was added with a time not before since.
+	Nonces(ctx context.Context, since time.Time) ([]Nonce, error)
+	// ExpireNonces deletes what was added with an earlier time.
+	ExpireNonces(ctx context.Context, before time.Time) error
+}
+
+// A Nonce is of a request that was made.
+type Nonce struct {
+	Device identity.DeviceID
+	Nonce  [identity.NonceSize]byte
+	At     time.Time // of the relay's clock, in whole seconds
+}
+
 // nonces remembers the requests of the last while, so that none is made twice.
 // It holds them in two generations: each lasts for the time in which a request
-// can be replayed, so that the older can be dropped whole.
+// can be replayed, so that the older can be dropped whole. They go to the store a
+// moment later, many at a time: a call does not wait for the disk.
 type nonces struct {
 	lifetime       time.Duration
 	max, perDevice int
@@ -18,6 +39,8 @@ type nonces struct {
 	mu        sync.Mutex
 	since     time.Time
 	now, past generation
+	unsaved   []Nonce
+	wake      chan struct{} // something is unsaved
 }
 
 type generation struct {
@@ -33,7 +56,61 @@ type nonceKey struct {
 func newNonces(limits Limits) *nonces {
 	return &nonces{
 		lifetime: 2 * limits.ClockSkew, max: limits.Nonces, perDevice: limits.NoncesPerDevice,
-		now: newGeneration(), past: newGeneration(),
+		now: newGeneration(), past: newGeneration(), wake: make(chan struct{}, 1),
+	}
+}
+
+// load remembers what requests were made before a restart.
+func (n *nonces) load(ctx context.Context, store NonceStore, at time.Time) error {
+	saved, err := store.Nonces(ctx, at.Add(-n.lifetime))
+	if err != nil {
+		return fmt.Errorf("reading which requests were made: %w", err)
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.turn(at)
+	for _, nonce := range saved {
+		n.now.add(nonceKey{nonce.Device, nonce.Nonce})
+	}
+	return nil
+}
+
+// save writes what is unsaved. What cannot be written is kept for the next time,
+// as far as there is room.
+func (n *nonces) save(ctx context.Context, store NonceStore) error {
+	n.mu.Lock()
+	unsaved := n.unsaved
+	n.unsaved = nil
+	n.mu.Unlock()
+	if len(unsaved) == 0 {
+		return nil
+	}
+	err := store.AddNonces(ctx, unsaved)
+	if err != nil {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		n.unsaved = append(unsaved, n.unsaved...)
+		n.unsaved = n.unsaved[max(len(n.unsaved)-n.max, 0):]
+	}
+	return err
+}
+
+// saveForever saves at most once in an interval, and a last time at the end.
+func (n *nonces) saveForever(ctx context.Context, store NonceStore, report func(error)) {
+	for ctx.Err() == nil {
+		select {
+		case <-n.wake:
+		case <-ctx.Done():
+		}
+		timer := time.NewTimer(ackInterval)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+		}
+		if err := n.save(context.WithoutCancel(ctx), store); err != nil {
+			report(err)
+		}
 	}
 }
 
@@ -64,8 +141,12 @@ func (n *nonces) use(at time.Time, r identity.Request) error {
 	if count >= n.perDevice || (full && count >= reserved) {
 		return errTooManyRequests
 	}
-	n.now.seen[key] = struct{}{}
-	n.now.count[r.Device]++
+	n.now.add(key)
+	n.unsaved = append(n.unsaved, Nonce{r.Device, r.Nonce, at})
+	select {
+	case n.wake <- struct{}{}:
+	default:
+	}
 	return nil
 }
 
@@ -80,6 +161,11 @@ func (n *nonces) turn(at time.Time) {
 	}
 	n.now = newGeneration()
 	n.since = at
+}
+
+func (g generation) add(key nonceKey) {
+	g.seen[key] = struct{}{}
+	g.count[key.device]++
 }
 
 func (g generation) has(key nonceKey) bool {

@@ -66,6 +66,7 @@ type Server struct {
 
 	stopSweeping context.CancelFunc
 	swept        chan struct{}
+	saved        chan struct{} // the nonces, for the last time
 }
 
 // sweepInterval is how often expired envelopes are looked for.
@@ -93,6 +94,7 @@ func New(config Config) (*Server, error) {
 		claims:           newClaims(config.Limits),
 		lines:            lines{lines: make(map[identity.DeviceID]*line)},
 		swept:            make(chan struct{}),
+		saved:            make(chan struct{}),
 	}
 	if s.clock == nil {
 		s.clock = time.Now
@@ -107,10 +109,17 @@ func New(config Config) (*Server, error) {
 	s.loopbackOnly.Store(true)
 	s.writer = newWriter(s)
 	s.grpc = s.newGRPC(config)
+	if err := s.nonces.load(context.Background(), s.store, s.clock()); err != nil {
+		return nil, err
+	}
 	ctx, stop := context.WithCancel(context.Background())
 	s.stopSweeping = stop
 	go s.writer.run()
 	go s.sweepForever(ctx)
+	go func() {
+		defer close(s.saved)
+		s.nonces.saveForever(ctx, s.store, func(err error) { s.logInternal(err) })
+	}()
 	return s, nil
 }
 
@@ -192,6 +201,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	s.tasks.Wait() // no line is left to begin another
 	s.stopSweeping()
 	<-s.swept
+	<-s.saved
 	return err
 }
 
@@ -213,6 +223,9 @@ func (s *Server) sweepForever(ctx context.Context) {
 func (s *Server) sweep(ctx context.Context) {
 	n, err := s.store.Expire(ctx, s.clock().Add(-s.limits.Retention))
 	if err != nil && ctx.Err() == nil {
+		s.logInternal(err)
+	}
+	if err := s.store.ExpireNonces(ctx, s.clock().Add(-s.nonces.lifetime)); err != nil {
 		s.logInternal(err)
 	}
 	if err := s.store.ExpireKeyPackages(ctx, s.clock()); err != nil {

@@ -68,6 +68,7 @@ type Store interface {
 	Status(ctx context.Context, device identity.DeviceID, at time.Time) (DeviceStatus, error)
 
 	KeyPackageStore
+	NonceStore
 }
 
 // A DeviceStatus is what a device is told at the beginning of a line.

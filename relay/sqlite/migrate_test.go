@@ -21,6 +21,7 @@ func TestMigration(t *testing.T) {
 	for name, check := range map[string][]func(*testing.T, relay.Store){
 		"schema-1.sql": {checkMigrated},
 		"schema-2.sql": {checkMigrated, checkMigratedGroup},
+		"schema-3.sql": {checkMigrated, checkMigratedGroup},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()

@@ -19,7 +19,7 @@ import (
 type reader struct {
 	conn *sqlite3.Conn
 
-	device, records, entries, status statement
+	device, records, entries, status, nonces statement
 }
 
 func openReader(dsn string) (*reader, error) {
@@ -45,6 +45,7 @@ func (r *reader) prepare() error {
 		&r.entries: `SELECT entry.sequence, entry.kind, entry.size, coalesce(entry.body, payload.body), delivery_list.group_id, delivery_list.hash
 			FROM entry LEFT JOIN payload ON payload.id = entry.shared LEFT JOIN delivery_list ON delivery_list.number = entry.list
 			WHERE entry.mailbox = ? AND entry.sequence > ? ORDER BY entry.sequence LIMIT ?`,
+		&r.nonces: `SELECT device, nonce, at FROM nonce WHERE at >= ?`,
 		&r.status: `SELECT account.username, coalesce(device_state.acked, 0), device_state.last_submit,
 				(SELECT count(*) FROM key_package WHERE mailbox = device.mailbox AND body IS NOT NULL AND expires_at > ?2)
 			FROM device JOIN account ON account.id = device.account LEFT JOIN device_state ON device_state.mailbox = device.mailbox

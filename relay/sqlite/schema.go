@@ -118,6 +118,13 @@ CREATE TABLE invite (
 	created_at INTEGER NOT NULL,
 	expires_at INTEGER
 ) STRICT;
+`, `
+CREATE TABLE nonce (
+	at     INTEGER NOT NULL,
+	device BLOB NOT NULL,
+	nonce  BLOB NOT NULL,
+	PRIMARY KEY (at, device, nonce)
+) STRICT, WITHOUT ROWID;
 `}
 
 func migrate(c *sqlite3.Conn) error {

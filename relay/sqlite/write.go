@@ -31,6 +31,8 @@ type writer struct {
 	devicesOf, oldestKeyPackage, lastResort, stock, countKeyPackages statement
 	addKeyPackage, setLastResort, takeKeyPackage                     statement
 	expireKeyPackages, expireLastResorts                             statement
+
+	addNonce, expireNonces statement
 }
 
 func (w *writer) prepare() error {
@@ -92,6 +94,9 @@ func (w *writer) prepare() error {
 		&w.takeKeyPackage:    `UPDATE key_package SET body = NULL WHERE number = ?`,
 		&w.expireKeyPackages: `DELETE FROM key_package WHERE expires_at <= ?`,
 		&w.expireLastResorts: `DELETE FROM last_resort WHERE expires_at <= ?`,
+
+		&w.addNonce:     `INSERT OR IGNORE INTO nonce (at, device, nonce) VALUES (?, ?, ?)`,
+		&w.expireNonces: `DELETE FROM nonce WHERE at < ?`,
 	})
 }
 

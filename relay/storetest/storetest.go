@@ -50,6 +50,7 @@ func Run(t *testing.T, open Open) {
 	}
 	maps.Copy(tests, groupTests)
 	maps.Copy(tests, keyPackageTests)
+	maps.Copy(tests, nonceTests)
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			s := &suite{t: t, open: open, dir: t.TempDir(), now: time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)}
