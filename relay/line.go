@@ -32,14 +32,15 @@ type line struct {
 	// sent, in bytes.
 	unanswered *semaphore.Weighted
 
-	// sent is the last sequence number that went out; greeted and drained are
-	// whether the client got Hello, and was told that it has all that waited. They
-	// belong to pump.
+	// sent is the last sequence number that went out, and drained whether the
+	// client was told that it has all that waited. They belong to pump.
 	sent    uint64
-	greeted bool
 	drained bool
 
-	mu      sync.Mutex
+	mu sync.Mutex
+	// given is the highest sequence number that the client can have got, on this
+	// line or before.
+	given   uint64
 	pumping bool
 	answers []answered
 	waiting int // submits that get an answer later
@@ -141,7 +142,12 @@ func (l *line) handle(frame *api.ClientFrame) error {
 		if f.Ack.GetSequence() > MaxSequence {
 			return fmt.Errorf("%w: a sequence number that was never given", errMalformed)
 		}
-		l.server.writer.ack(l.device, f.Ack.GetSequence())
+		// Were more acknowledged than was given, what comes before this is written
+		// would be deleted unseen.
+		l.mu.Lock()
+		sequence := min(f.Ack.GetSequence(), l.given)
+		l.mu.Unlock()
+		l.server.writer.ack(l.device, sequence)
 		return nil
 	default:
 		return fmt.Errorf("%w: an empty frame", errMalformed)
@@ -312,12 +318,6 @@ func (l *line) next() (work, bool) {
 }
 
 func (l *line) send(w work) error {
-	if !l.greeted {
-		if err := l.greet(); err != nil {
-			return err
-		}
-		l.greeted = true
-	}
 	for _, a := range w.answers {
 		if err := l.stream.Send(a.frame); err != nil {
 			return err
@@ -333,12 +333,13 @@ func (l *line) send(w work) error {
 	return nil
 }
 
-// greet sends Hello.
+// greet sends Hello, before anybody knows of the line.
 func (l *line) greet() error {
 	status, err := l.server.store.Status(l.ctx, l.device, l.server.clock())
 	if err != nil {
 		return err
 	}
+	l.given = status.Last
 	return l.stream.Send(&api.ServerFrame{Frame: &api.ServerFrame_Hello{Hello: &api.Hello{
 		Acked:       max(status.Acked, l.sent), // which may not be on disk yet
 		KeyPackages: uint32(status.KeyPackages),
@@ -371,6 +372,9 @@ func (l *line) sendEnvelopes(envelopes []Envelope) error {
 		if e.Sequence <= l.sent {
 			continue
 		}
+		l.mu.Lock()
+		l.given = max(l.given, e.Sequence)
+		l.mu.Unlock()
 		frame := &api.ServerFrame{Frame: &api.ServerFrame_Envelope{Envelope: &api.Envelope{
 			Sequence: e.Sequence, Kind: e.Kind, Payload: e.Payload, Group: e.Group, ListHash: e.ListHash,
 		}}}

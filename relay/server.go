@@ -246,6 +246,9 @@ type delivery struct {
 // Connect implements api.DeliveryServer.
 func (d delivery) Connect(stream api.Delivery_ConnectServer) error {
 	l := newLine(d.Server, callingDevice(stream.Context()), stream)
+	if err := l.greet(); err != nil {
+		return err
+	}
 	if err := d.lines.add(l); err != nil {
 		return err
 	}

@@ -78,6 +78,8 @@ type DeviceStatus struct {
 	// Acked is the highest sequence number that was given at all and that the
 	// device acknowledged; 0 if none was.
 	Acked uint64
+	// Last is the highest sequence number that was given to anybody.
+	Last uint64
 	// KeyPackages is how many are in stock, without the last resort.
 	KeyPackages int
 	// LastSubmit is the id of the last submission that was accepted, nil if none

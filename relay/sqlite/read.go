@@ -175,6 +175,7 @@ func (s *Store) Status(ctx context.Context, device identity.DeviceID, at time.Ti
 			status = relay.DeviceStatus{
 				Username:    identity.Username(row.ColumnText(0)),
 				Acked:       uint64(row.ColumnInt64(1)),
+				Last:        uint64(s.given.Load()),
 				LastSubmit:  row.ColumnBlob(2, nil),
 				KeyPackages: row.ColumnInt(3),
 			}

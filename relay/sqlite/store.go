@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/gofrs/flock"
@@ -25,6 +26,7 @@ type Store struct {
 	devices deviceCache
 
 	freeBytes func() (int64, error) // on the disk
+	given     atomic.Int64          // the highest sequence number that is on disk
 
 	// mu is held while writer is used; it guards the fields below.
 	mu     sync.Mutex
@@ -97,6 +99,7 @@ func (s *Store) loadState() (err error) {
 		return fmt.Errorf("reading the reserved sequence numbers: %w", err)
 	}
 	s.next = max(s.reserved+1, time.Now().Unix()<<secondBits)
+	s.given.Store(s.next - 1)
 	if s.nextPayload, err = queryInt(s.writer.conn, `SELECT coalesce(max(id), 0) + 1 FROM payload`); err != nil {
 		return fmt.Errorf("reading the last payload: %w", err)
 	}

@@ -223,6 +223,7 @@ func (s *Store) Write(ctx context.Context, batch *relay.Batch) error {
 		return fmt.Errorf("writing a batch: %w", err)
 	}
 	s.reserved = w.reserved
+	s.given.Store(s.next - 1)
 	return nil
 }
 

@@ -517,6 +517,9 @@ func testStatus(t *testing.T, s *suite) {
 		if got := status(alice); !bytes.Equal(got.LastSubmit, second.ID[:]) {
 			t.Fatalf("the last submit is %x, want %x", got.LastSubmit, second.ID)
 		}
+		if got := status(bob); got.Last < second.FirstSequence || got.Last < got.Acked {
+			t.Fatalf("the last sequence number is %d, %d was given", got.Last, second.FirstSequence)
+		}
 		if got := status(bob); got.Acked != first.FirstSequence || got.LastSubmit != nil {
 			t.Fatalf("acknowledged up to %d, want %d; last submit %x", got.Acked, first.FirstSequence, got.LastSubmit)
 		}
