@@ -1249,7 +1249,10 @@ type Rejected struct {
 	// again is of no use.
 	RetryAfterMs uint64 `protobuf:"varint,3,opt,name=retry_after_ms,json=retryAfterMs,proto3" json:"retry_after_ms,omitempty"`
 	// With REASON_STALE_EPOCH: the group's current epoch.
-	Epoch         uint64 `protobuf:"varint,4,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Epoch uint64 `protobuf:"varint,4,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	// With REASON_MAILBOX_FULL and REASON_UNKNOWN_RECIPIENT: one device of which that
+	// is true. A group goes on when a commit removes it.
+	Device        []byte `protobuf:"bytes,5,opt,name=device,proto3" json:"device,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1310,6 +1313,13 @@ func (x *Rejected) GetEpoch() uint64 {
 		return x.Epoch
 	}
 	return 0
+}
+
+func (x *Rejected) GetDevice() []byte {
+	if x != nil {
+		return x.Device
+	}
+	return nil
 }
 
 // Envelope is one entry of a mailbox. It does not say who sent it: that stands
@@ -1499,12 +1509,13 @@ const file_sealpost_proto_rawDesc = "" +
 	"\vlast_submit\x18\x03 \x01(\fR\n" +
 	"lastSubmit\"\x1a\n" +
 	"\bAccepted\x12\x0e\n" +
-	"\x02id\x18\x01 \x01(\fR\x02id\"\x83\x01\n" +
+	"\x02id\x18\x01 \x01(\fR\x02id\"\x9b\x01\n" +
 	"\bRejected\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12+\n" +
 	"\x06reason\x18\x02 \x01(\x0e2\x13.sealpost.v1.ReasonR\x06reason\x12$\n" +
 	"\x0eretry_after_ms\x18\x03 \x01(\x04R\fretryAfterMs\x12\x14\n" +
-	"\x05epoch\x18\x04 \x01(\x04R\x05epoch\"\x9a\x01\n" +
+	"\x05epoch\x18\x04 \x01(\x04R\x05epoch\x12\x16\n" +
+	"\x06device\x18\x05 \x01(\fR\x06device\"\x9a\x01\n" +
 	"\bEnvelope\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x04R\bsequence\x12%\n" +
 	"\x04kind\x18\x02 \x01(\x0e2\x11.sealpost.v1.KindR\x04kind\x12\x18\n" +

@@ -1,6 +1,7 @@
 package relay_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -148,7 +149,8 @@ func TestFullMailboxTellsWhenToTryAgain(t *testing.T) {
 	a.accepted(submit("one", bob))
 	again := submit("two", bob)
 	a.submit(again)
-	if rejected := a.receive().GetRejected(); rejected.GetReason() != api.Reason_REASON_MAILBOX_FULL || rejected.GetRetryAfterMs() == 0 {
+	id := bob.id()
+	if rejected := a.receive().GetRejected(); rejected.GetReason() != api.Reason_REASON_MAILBOX_FULL || rejected.GetRetryAfterMs() == 0 || !bytes.Equal(rejected.GetDevice(), id[:]) {
 		t.Fatalf("got %v", rejected)
 	}
 	b.ack(b.envelope("one"))

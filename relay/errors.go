@@ -131,8 +131,12 @@ func (s *Server) logInternal(err error) string {
 func (s *Server) rejected(id []byte, err error) *api.ServerFrame {
 	a, _ := answerTo(err)
 	stale, _ := errors.AsType[StaleEpochError](err)
+	var device []byte
+	if at, ok := errors.AsType[RecipientError](err); ok {
+		device = at.Device[:]
+	}
 	s.metrics.refused(s.metrics.rejected, a)
 	return &api.ServerFrame{Frame: &api.ServerFrame_Rejected{Rejected: &api.Rejected{
-		Id: id, Reason: a.reason, RetryAfterMs: uint64(a.retry.Milliseconds()), Epoch: stale.Current,
+		Id: id, Reason: a.reason, RetryAfterMs: uint64(a.retry.Milliseconds()), Epoch: stale.Current, Device: device,
 	}}}
 }

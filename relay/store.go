@@ -3,6 +3,7 @@ package relay
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"sealpost/api"
@@ -125,7 +126,8 @@ type Submission struct {
 	Sender identity.DeviceID
 	ID     [api.SubmitIDSize]byte
 	// Recipients has no duplicates. Outside a group there is at least one; for a
-	// group the store sets it to the delivery list without the sender.
+	// group the store sets it to the delivery list without the sender, and without
+	// those whom a commit removes and whose mailboxes are full.
 	Recipients []identity.DeviceID
 	Kind       api.Kind
 	Payload    []byte
@@ -133,8 +135,8 @@ type Submission struct {
 	Commit     *Commit     // nil but for a commit, which ends the epoch in Group
 
 	// Err is nil when the submission is accepted, now or by an earlier submit of
-	// the same sender and id; otherwise ErrUnknownRecipient, ErrMailboxFull,
-	// ErrNotAMember, a StaleEpochError or ErrFull.
+	// the same sender and id; otherwise a RecipientError with ErrUnknownRecipient or
+	// ErrMailboxFull, ErrNotAMember, a StaleEpochError or ErrFull.
 	Err error
 	// FirstSequence is the sequence number in the mailbox of the first recipient,
 	// and each further recipient has the next number. It is 0 where nothing is
@@ -153,6 +155,18 @@ type Envelope struct {
 	// Group and ListHash are nil outside a group.
 	Group, ListHash []byte
 }
+
+// A RecipientError says which recipient stands in the way of a submission.
+type RecipientError struct {
+	Device identity.DeviceID
+	Err    error // ErrUnknownRecipient or ErrMailboxFull
+}
+
+// Error implements error.
+func (e RecipientError) Error() string { return fmt.Sprintf("%v: %v", e.Device, e.Err) }
+
+// Unwrap returns Err.
+func (e RecipientError) Unwrap() error { return e.Err }
 
 // A Page bounds one read of a mailbox.
 type Page struct {

@@ -54,19 +54,11 @@ func (w *batchWrite) submitToGroup(key submissionKey, s *relay.Submission) error
 	if err != nil {
 		return err
 	}
-	mailboxes := g.list.mailboxes
-	s.Recipients = g.list.devices
-	if i, found := g.list.find(s.Sender); found {
-		mailboxes = slices.Delete(slices.Clone(mailboxes), i, i+1)
-		s.Recipients = slices.Delete(slices.Clone(s.Recipients), i, i+1)
+	mailboxes, err := w.listeners(s, g)
+	if err != nil {
+		return err
 	}
 	s.ListHash = g.list.hash
-	size := int64(len(s.Payload))
-	for _, mailbox := range mailboxes {
-		if err := w.room(mailbox, usage{1, size}); err != nil {
-			return err
-		}
-	}
 	if s.Commit != nil {
 		return w.commit(key, s, g, mailboxes)
 	}
@@ -75,6 +67,29 @@ func (w *batchWrite) submitToGroup(key submissionKey, s *relay.Submission) error
 	}
 	s.FirstSequence, err = w.deliver(envelope{s.Kind, s.Payload, g.list.number}, mailboxes)
 	return err
+}
+
+// listeners sets the recipients to the delivery list without the sender, and
+// returns their mailboxes, all with room. Whom a commit removes is left out where
+// there is none: nobody could remove a device with a full mailbox otherwise.
+func (w *batchWrite) listeners(s *relay.Submission, g *group) ([]int64, error) {
+	mailboxes := make([]int64, 0, len(g.list.devices))
+	s.Recipients = make([]identity.DeviceID, 0, len(g.list.devices))
+	for i, device := range g.list.devices {
+		if device == s.Sender {
+			continue
+		}
+		err := w.room(device, g.list.mailboxes[i], usage{1, int64(len(s.Payload))})
+		if errors.Is(err, relay.ErrMailboxFull) && s.Commit != nil && !contains(s.Commit.Members, device) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		mailboxes = append(mailboxes, g.list.mailboxes[i])
+		s.Recipients = append(s.Recipients, device)
+	}
+	return mailboxes, nil
 }
 
 // groupOf returns the group of a submission in the epoch that this one is for.
@@ -148,6 +163,11 @@ func (l *deliveryList) find(device identity.DeviceID) (int, bool) {
 	return slices.BinarySearchFunc(l.devices, device, func(a, b identity.DeviceID) int { return bytes.Compare(a[:], b[:]) })
 }
 
+func contains(ascending []identity.DeviceID, device identity.DeviceID) bool {
+	_, found := (&deliveryList{devices: ascending}).find(device)
+	return found
+}
+
 // commit delivers a commit to mailboxes, which have room for it, and begins the
 // next epoch.
 func (w *batchWrite) commit(key submissionKey, s *relay.Submission, g *group, mailboxes []int64) (err error) {
@@ -187,7 +207,7 @@ func (w *batchWrite) welcomed(s *relay.Submission, g, next *group) ([]int64, err
 		if _, both := g.list.find(device); both {
 			more = usage{2, more.bytes + int64(len(s.Payload))}
 		}
-		if err := w.room(mailboxes[i], more); err != nil {
+		if err := w.room(device, mailboxes[i], more); err != nil {
 			return nil, err
 		}
 	}

@@ -385,7 +385,7 @@ func (w *batchWrite) recipients(submission *relay.Submission) ([]int64, error) {
 		if err != nil {
 			return nil, err
 		}
-		if err := w.room(mailbox, usage{1, int64(len(submission.Payload))}); err != nil {
+		if err := w.room(device, mailbox, usage{1, int64(len(submission.Payload))}); err != nil {
 			return nil, err
 		}
 		mailboxes[i] = mailbox
@@ -397,16 +397,16 @@ func (w *batchWrite) recipients(submission *relay.Submission) ([]int64, error) {
 func (w *batchWrite) recipient(device identity.DeviceID) (int64, error) {
 	mailbox, err := w.mailbox(w.ctx, device)
 	if errors.Is(err, relay.ErrUnknownDevice) {
-		err = relay.ErrUnknownRecipient
+		err = relay.RecipientError{Device: device, Err: relay.ErrUnknownRecipient}
 	}
 	return mailbox, err
 }
 
-// room returns ErrMailboxFull when a mailbox has no room for more.
-func (w *batchWrite) room(mailbox int64, more usage) error {
+// room returns ErrMailboxFull when the mailbox of a device has no room for more.
+func (w *batchWrite) room(device identity.DeviceID, mailbox int64, more usage) error {
 	used, err := w.used(mailbox)
 	if err == nil && (used.rows+more.rows > w.batch.MailboxRows || used.bytes+more.bytes > w.batch.MailboxBytes) {
-		err = relay.ErrMailboxFull
+		err = relay.RecipientError{Device: device, Err: relay.ErrMailboxFull}
 	}
 	return err
 }

@@ -22,6 +22,7 @@ var groupTests = map[string]func(*testing.T, *suite){
 	"CommitAddsAndRemoves":       testCommitAddsAndRemoves,
 	"CommitWelcomesAMember":      testCommitWelcomesAMember,
 	"CommitNeedsRoomForBoth":     testCommitNeedsRoomForBoth,
+	"FullMemberIsRemoved":        testFullMemberIsRemoved,
 	"GroupReopen":                testGroupReopen,
 	"OldListsAreForgotten":       testOldListsAreForgotten,
 	"ManyGroups":                 testManyGroups,
@@ -278,6 +279,41 @@ func testCommitNeedsRoomForBoth(t *testing.T, s *suite) {
 		wantErr(t, c.Err, test.want)
 	}
 	s.holds(bob, "12345", "w12345")
+}
+
+// testFullMemberIsRemoved: a device with a full mailbox stops the group until a
+// commit removes it. That one passes, and who is removed gets it only with room.
+func testFullMemberIsRemoved(t *testing.T, s *suite) {
+	alice, bob, carol, dave := s.device("alice"), s.device("bob"), s.device("carol"), s.device("dave")
+	s.group(alice, bob, carol, dave)
+	s.accepted(submission(alice, "fills it", carol))
+	write := func(submission *relay.Submission) error {
+		b := s.batch(submission)
+		b.MailboxRows = 1
+		s.write(b)
+		return submission.Err
+	}
+	for _, stopped := range []*relay.Submission{
+		toGroup(alice, "hello", 1),
+		commit(alice, "update", 1, []identity.DeviceID{alice, bob, carol, dave}, nil),
+	} {
+		err := write(stopped)
+		wantErr(t, err, relay.ErrMailboxFull)
+		if at, ok := errors.AsType[relay.RecipientError](err); !ok || at.Device != carol {
+			t.Fatalf("got %v, want the device %v", err, carol)
+		}
+	}
+	out := commit(alice, "carol and dave are out", 1, []identity.DeviceID{alice, bob}, nil)
+	wantErr(t, write(out), nil)
+	if want := ascending(bob, dave); !slices.Equal(out.Recipients, want) {
+		t.Fatalf("the recipients are %v, want %v", out.Recipients, want)
+	}
+	s.holds(bob, "carol and dave are out")
+	s.holds(carol, "fills it")
+	s.holds(dave, "carol and dave are out")
+	s.ack(bob, relay.MaxSequence)
+	wantErr(t, write(toGroup(alice, "hello", 2)), nil)
+	s.holds(bob, "hello")
 }
 
 func testGroupReopen(t *testing.T, s *suite) {
