@@ -1,8 +1,10 @@
 package sqlite_test
 
 import (
+	"bytes"
 	"crypto/rand"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -71,4 +73,31 @@ func registerMany(b *testing.B, s relay.Store, n int) []identity.DeviceID {
 	}
 	b.ResetTimer()
 	return devices
+}
+
+// BenchmarkGroupFanOut is one message of 1 KB to a group of 1,000 devices, by its
+// delivery list.
+func BenchmarkGroupFanOut(b *testing.B) {
+	s, err := sqlite.Open(b.TempDir())
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer s.Close()
+	devices := registerMany(b, s, 1000)
+	slices.SortFunc(devices, func(a, b identity.DeviceID) int { return bytes.Compare(a[:], b[:]) })
+	group := &relay.GroupEpoch{ID: "a group of 16 by"}
+	write := func(submission *relay.Submission) {
+		rand.Read(submission.ID[:])
+		batch := &relay.Batch{Submissions: []*relay.Submission{submission}, MailboxRows: 1 << 30, MailboxBytes: 1 << 40, At: time.Unix(0, 0)}
+		if err := s.Write(b.Context(), batch); err != nil || submission.Err != nil {
+			b.Fatal(err, submission.Err)
+		}
+	}
+	write(&relay.Submission{
+		Sender: devices[0], Kind: api.Kind_KIND_HANDSHAKE, Payload: []byte("founding"), Group: group, Commit: &relay.Commit{Members: devices},
+	})
+	inEpoch := &relay.GroupEpoch{ID: group.ID, Epoch: 1}
+	for b.Loop() {
+		write(&relay.Submission{Sender: devices[0], Kind: api.Kind_KIND_APPLICATION, Payload: make([]byte, 1024), Group: inEpoch})
+	}
 }

@@ -3,7 +3,9 @@ package sqlite_test
 import (
 	"bytes"
 	"errors"
+	"flag"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
@@ -88,7 +90,7 @@ func (c *scenario) steps() []step {
 	for _, r := range c.registrations {
 		steps = append(steps, step{"register", true, func(t *testing.T, s *sqlite.Store) error { return s.Register(t.Context(), r) }})
 	}
-	large := strings.Repeat("large ", 20_000)
+	large := strings.Repeat("large ", 2_000)
 	return append(steps,
 		c.write("first", func() []*relay.Submission {
 			return []*relay.Submission{to(alice, "one", bob), to(alice, "two", bob, carol), to(bob, "three", alice, bob, carol)}
@@ -159,6 +161,8 @@ func (c *scenario) state(t *testing.T, s *sqlite.Store) string {
 	return state.String()
 }
 
+var faultStride = flag.Int("fault.stride", 13, "try one of so many places where the disk can fail; with -short one of four times as many")
+
 // TestFailingDisk makes every single write, sync and truncation of a store's life
 // fail, and wants each step to have happened wholly or not at all, and to happen
 // when it is repeated.
@@ -171,23 +175,28 @@ func TestFailingDisk(t *testing.T) {
 		torn   bool
 		err    error
 		crash  bool // the relay is killed and started again on a good disk
+		power  bool // what was not synced is there or not
 	}{
-		{"full for a moment", false, false, sqlite3.FULL, false},
-		{"full", true, true, sqlite3.FULL, false},
-		{"a bad write", false, true, sqlite3.IOERR_WRITE, false},
-		{"power cut", true, true, sqlite3.IOERR_FSYNC, true},
+		{"full for a moment", false, false, sqlite3.FULL, false, false},
+		{"full", true, true, sqlite3.FULL, false, false},
+		{"a bad write", false, true, sqlite3.IOERR_WRITE, false, false},
+		{"killed", true, true, sqlite3.IOERR_FSYNC, true, false},
+		{"power cut", true, true, sqlite3.IOERR_FSYNC, true, true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			disk := newFaultyVFS(t, "faulty-"+strings.ReplaceAll(test.name, " ", "-"))
-			stride := 1
+			stride := *faultStride
 			if testing.Short() {
-				stride = 11
+				stride *= 4
 			}
 			for n := 1; ; n += stride {
 				run := &faultRun{scenario: c, disk: disk, crash: test.crash, full: errors.Is(test.err, sqlite3.FULL), want: want}
+				if test.power {
+					run.power = rand.New(rand.NewPCG(0, uint64(n)))
+				}
 				disk.fail(n, test.onward, test.err, test.torn)
 				if failed := run.live(t); !failed {
-					t.Logf("%d places to fail at", n)
+					t.Logf("%d places to fail at, one of %d tried", n, stride)
 					return
 				}
 				if t.Failed() {
@@ -221,6 +230,7 @@ type faultRun struct {
 	*scenario
 	disk        *faultyVFS
 	crash, full bool
+	power       *rand.Rand // nil: what was written is there
 	want        []string
 
 	dir   string
@@ -274,6 +284,9 @@ func (r *faultRun) restart(t *testing.T) {
 		b, err := os.ReadFile(filepath.Join(r.dir, name))
 		if err != nil {
 			t.Fatal(err)
+		}
+		if r.power != nil {
+			b = r.disk.afterPowerCut(filepath.Join(r.dir, name), r.power)
 		}
 		write(t, filepath.Join(dir, name), b)
 	}

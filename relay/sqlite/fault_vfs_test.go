@@ -1,6 +1,9 @@
 package sqlite_test
 
 import (
+	"bytes"
+	"math/rand/v2"
+	"os"
 	"sync"
 	"testing"
 
@@ -20,12 +23,53 @@ type faultyVFS struct {
 	onward bool
 	err    error
 	torn   bool // a write that fails leaves its first half
+	files  map[string]*diskFile
+}
+
+// A diskFile is what a power cut can leave of a file: what was synced last, and of
+// the writes since then any.
+type diskFile struct {
+	synced []byte
+	since  []func([]byte) []byte
+}
+
+// afterPowerCut returns what is left of a file.
+func (v *faultyVFS) afterPowerCut(path string, random *rand.Rand) []byte {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	f := v.files[path]
+	left := bytes.Clone(f.synced)
+	for _, change := range f.since {
+		if random.IntN(2) == 0 {
+			left = change(left)
+		}
+	}
+	return left
+}
+
+func (v *faultyVFS) changed(path string, change func([]byte) []byte) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if f := v.files[path]; f != nil {
+		f.since = append(f.since, change)
+	}
+}
+
+// synced takes what a file holds as safe.
+func (v *faultyVFS) synced(path string) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return // a temporary file
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.files[path] = &diskFile{synced: b}
 }
 
 // newFaultyVFS registers one under its name.
 func newFaultyVFS(t *testing.T, name string) *faultyVFS {
 	t.Helper()
-	v := &faultyVFS{VFS: vfs.Find("os"), name: name}
+	v := &faultyVFS{VFS: vfs.Find("os"), name: name, files: make(map[string]*diskFile)}
 	vfs.Register(name, v)
 	t.Cleanup(func() { vfs.Unregister(name) })
 	return v
@@ -38,12 +82,14 @@ func (v *faultyVFS) fail(n int, onward bool, err error, torn bool) {
 	v.count, v.at, v.onward, v.err, v.torn = 0, n, onward, err, torn
 }
 
-// heal makes the disk good again and tells whether it failed.
+// heal makes the disk good again if it failed, and tells whether it did.
 func (v *faultyVFS) heal() bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	failed := v.at > 0 && v.count >= v.at
-	v.at = 0
+	if failed {
+		v.at = 0
+	}
 	return failed
 }
 
@@ -64,35 +110,60 @@ func (v *faultyVFS) OpenFilename(name *vfs.Filename, flags vfs.OpenFlag) (vfs.Fi
 	if err != nil {
 		return nil, flags, err
 	}
-	return &faultyFile{file, v}, flags, nil
+	v.mu.Lock()
+	known := v.files[name.String()] != nil
+	v.mu.Unlock()
+	if !known {
+		v.synced(name.String())
+	}
+	return &faultyFile{file, v, name.String()}, flags, nil
 }
 
 type faultyFile struct {
 	vfs.File
-	vfs *faultyVFS
+	vfs  *faultyVFS
+	path string
 }
 
 func (f *faultyFile) WriteAt(p []byte, offset int64) (int, error) {
-	if err := f.vfs.next(); err != nil {
-		if f.vfs.torn {
-			_, _ = f.File.WriteAt(p[:len(p)/2], offset)
-		}
+	err := f.vfs.next()
+	if err != nil && !f.vfs.torn {
 		return 0, err
 	}
-	return f.File.WriteAt(p, offset)
+	if err != nil {
+		p = p[:len(p)/2]
+	}
+	written := bytes.Clone(p)
+	f.vfs.changed(f.path, func(b []byte) []byte {
+		if missing := int(offset) + len(written) - len(b); missing > 0 {
+			b = append(b, make([]byte, missing)...)
+		}
+		copy(b[offset:], written)
+		return b
+	})
+	n, writeErr := f.File.WriteAt(p, offset)
+	if err != nil {
+		return 0, err
+	}
+	return n, writeErr
 }
 
 func (f *faultyFile) Sync(flags vfs.SyncFlag) error {
 	if err := f.vfs.next(); err != nil {
 		return err
 	}
-	return f.File.Sync(flags)
+	if err := f.File.Sync(flags); err != nil {
+		return err
+	}
+	f.vfs.synced(f.path)
+	return nil
 }
 
 func (f *faultyFile) Truncate(size int64) error {
 	if err := f.vfs.next(); err != nil {
 		return err
 	}
+	f.vfs.changed(f.path, func(b []byte) []byte { return b[:min(int(size), len(b))] })
 	return f.File.Truncate(size)
 }
 
