@@ -28,6 +28,11 @@ type GroupEpoch struct {
 // A Commit is what comes with a commit and takes effect with it, or not at all.
 // One that ends epoch 0 of a group that the store does not know makes the group,
 // whose delivery list was the sender alone.
+//
+// One without a Welcome may end a later epoch than the store knows, or any of an
+// unknown group: then the store comes from a backup, and Members is also the list
+// of the epoch that ends. A sender whom the store's list does not name is refused
+// all the same.
 type Commit struct {
 	// Members is the delivery list of the epoch that begins, ascending, the sender
 	// among them.

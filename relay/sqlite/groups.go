@@ -15,9 +15,10 @@ import (
 
 // A group is what the writer keeps in memory of one.
 type group struct {
-	number int64 // 0 until it is made
+	number int64 // 0 until it is stored
 	epoch  uint64
 	list   deliveryList
+	behind *group // what is stored, where a commit shows that it is out of date
 }
 
 // A deliveryList is that of one epoch of a group.
@@ -98,16 +99,30 @@ func (w *batchWrite) groupOf(s *relay.Submission) (*group, error) {
 	if err != nil {
 		return nil, err
 	}
+	ahead := s.Commit != nil && len(s.Commit.Welcomed) == 0
 	if g == nil {
+		if ahead && s.Group.Epoch > 0 {
+			return w.restored(s, &group{})
+		}
 		return w.newGroup(s)
 	}
 	if _, found := g.list.find(s.Sender); !found {
 		return nil, relay.ErrNotAMember
 	}
+	if ahead && s.Group.Epoch > g.epoch {
+		return w.restored(s, g)
+	}
 	if g.epoch != s.Group.Epoch {
 		return nil, relay.StaleEpochError{Current: g.epoch}
 	}
 	return g, nil
+}
+
+// restored takes a commit's word for which epoch a group is in, and that its
+// members are those of the commit: the store comes from a backup.
+func (w *batchWrite) restored(s *relay.Submission, behind *group) (*group, error) {
+	list, err := w.resolve(s.Group.ID, s.Group.Epoch, s.Commit.Members)
+	return &group{number: behind.number, epoch: s.Group.Epoch, list: list, behind: behind}, err
 }
 
 // newGroup is a group before its first commit: its founder is alone.
@@ -171,7 +186,7 @@ func contains(ascending []identity.DeviceID, device identity.DeviceID) bool {
 // commit delivers a commit to mailboxes, which have room for it, and begins the
 // next epoch.
 func (w *batchWrite) commit(key submissionKey, s *relay.Submission, g *group, mailboxes []int64) (err error) {
-	next := &group{number: g.number, epoch: g.epoch + 1}
+	next := &group{epoch: g.epoch + 1}
 	if next.list, err = w.resolve(s.Group.ID, next.epoch, s.Commit.Members); err != nil {
 		return err
 	}
@@ -181,6 +196,12 @@ func (w *batchWrite) commit(key submissionKey, s *relay.Submission, g *group, ma
 	}
 	if err := w.remember(key); err != nil {
 		return err
+	}
+	if g.behind != nil {
+		if err := w.beginEpoch(s.Group.ID, g.behind, g); err != nil {
+			return fmt.Errorf("catching up with a group: %w", err)
+		}
+		g.behind = nil
 	}
 	if s.FirstSequence, err = w.deliver(envelope{s.Kind, s.Payload, g.list.number}, mailboxes); err != nil {
 		return err
@@ -236,6 +257,7 @@ func (w *batchWrite) beginEpoch(id string, old, next *group) error {
 		}
 		next.number = w.writer.conn.LastInsertRowID()
 	} else {
+		next.number = old.number
 		if err := w.writer.setGroup.int(1, int64(next.epoch)).int(2, next.list.number).blob(3, members).int(4, old.number).exec(); err != nil {
 			return err
 		}

@@ -23,6 +23,7 @@ var groupTests = map[string]func(*testing.T, *suite){
 	"CommitWelcomesAMember":      testCommitWelcomesAMember,
 	"CommitNeedsRoomForBoth":     testCommitNeedsRoomForBoth,
 	"FullMemberIsRemoved":        testFullMemberIsRemoved,
+	"RestoredStore":              testRestoredStore,
 	"GroupReopen":                testGroupReopen,
 	"OldListsAreForgotten":       testOldListsAreForgotten,
 	"ManyGroups":                 testManyGroups,
@@ -149,7 +150,7 @@ func testGroupRefusals(t *testing.T, s *suite) {
 	unknown := identity.NewDeviceID()
 	both := []identity.DeviceID{alice, bob}
 	wantErr(t, s.refused(toGroup(alice, "no group yet", 0)), relay.ErrNotAMember)
-	wantErr(t, s.refused(commit(alice, "not from the beginning", 1, both, nil)), relay.ErrNotAMember)
+	wantErr(t, s.refused(commit(alice, "not from the beginning", 1, both, []identity.DeviceID{bob})), relay.ErrNotAMember)
 	wantErr(t, s.refused(commit(alice, "with a ghost", 0, []identity.DeviceID{alice, unknown}, nil)), relay.ErrUnknownRecipient)
 	s.group(alice, bob)
 	for name, test := range map[string]struct {
@@ -165,7 +166,8 @@ func testGroupRefusals(t *testing.T, s *suite) {
 		"a far future":           {toGroup(alice, "x", relay.MaxEpoch), relay.ErrStaleEpoch, 1},
 		"founded again":          {commit(alice, "x", 0, both, nil), relay.ErrStaleEpoch, 1},
 		"a commit too late":      {commit(bob, "x", 0, both, nil), relay.ErrStaleEpoch, 1},
-		"a commit too early":     {commit(bob, "x", 2, both, nil), relay.ErrStaleEpoch, 1},
+		"a commit too early":     {commit(bob, "x", 2, both, []identity.DeviceID{alice}), relay.ErrStaleEpoch, 1},
+		"a stranger, too early":  {commit(stranger, "x", 2, []identity.DeviceID{stranger}, nil), relay.ErrNotAMember, 0},
 		"adds who is not known":  {commit(bob, "x", 1, []identity.DeviceID{alice, bob, unknown}, nil), relay.ErrUnknownRecipient, 0},
 		"welcomes the not known": {commit(bob, "x", 1, []identity.DeviceID{bob, unknown}, []identity.DeviceID{unknown}), relay.ErrUnknownRecipient, 0},
 	} {
@@ -314,6 +316,40 @@ func testFullMemberIsRemoved(t *testing.T, s *suite) {
 	s.ack(bob, relay.MaxSequence)
 	wantErr(t, write(toGroup(alice, "hello", 2)), nil)
 	s.holds(bob, "hello")
+}
+
+// testRestoredStore: a store that is older than its groups takes a member's word,
+// given by a commit that adds nobody, and goes on from there.
+func testRestoredStore(t *testing.T, s *suite) {
+	alice, bob, carol := s.device("alice"), s.device("bob"), s.device("carol")
+	s.group(alice, bob)
+	all := []identity.DeviceID{alice, bob, carol}
+	wantErr(t, s.refused(commit(carol, "added after the backup", 7, all, nil)), relay.ErrNotAMember)
+	b := s.batch(commit(bob, "no room", 7, all, nil))
+	b.MailboxBytes = 1
+	s.write(b)
+	wantErr(t, b.Submissions[0].Err, relay.ErrMailboxFull)
+	wantStale(t, s.refused(toGroup(bob, "ahead", 7)), 1) // and nothing changed
+	won, lost := commit(alice, "we are further", 7, all, nil), commit(bob, "we are further", 7, all, nil)
+	s.write(s.batch(won, lost))
+	wantErr(t, won.Err, nil)
+	wantStale(t, lost.Err, 8)
+	for range 2 {
+		s.holdsOfGroup(bob, api.Kind_KIND_HANDSHAKE, "we are further", 7, all...)
+		s.holdsOfGroup(carol, api.Kind_KIND_HANDSHAKE, "we are further", 7, all...)
+		s.reopen()
+	}
+	s.accepted(toGroup(carol, "thanks", 8))
+	s.holdsOfGroup(alice, api.Kind_KIND_APPLICATION, "thanks", 8, all...)
+
+	// A group that was made after the backup.
+	unknown := commit(carol, "unknown", 3, all, nil)
+	unknown.Group.ID = "another group of"
+	s.accepted(unknown)
+	next := commit(bob, "next", 4, all, nil)
+	next.Group.ID = unknown.Group.ID
+	s.accepted(next)
+	s.holds(alice, "thanks", "unknown", "next")
 }
 
 func testGroupReopen(t *testing.T, s *suite) {
