@@ -9,6 +9,7 @@ import (
 	"sync"
 	"testing"
 
+	"sealpost/api"
 	"sealpost/identity"
 	"sealpost/relay"
 )
@@ -48,6 +49,20 @@ func TestLogNamesNobody(t *testing.T) {
 	a.accepted(submit("payload-canary", bob))
 	bob.connect().envelope("payload-canary")
 	a.rejected(submit("payload-canary", r.unregistered("stranger-canary")), 7)
+	if _, err := bob.publish([]string{"key-package-canary"}, "last-resort-canary"); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if _, err := alice.claim("bob-canary"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	founding := commit("founding-canary", 0, []*device{alice, bob}, []*device{bob})
+	founding.Group.Id = []byte("group-id-canary-")
+	a.accepted(founding)
+	late := submit("late-canary")
+	late.Group = founding.Group
+	a.rejected(late, api.Reason_REASON_STALE_EPOCH)
 	if err := r.unregistered("alice-canary").register(); err == nil {
 		t.Fatal("the name was free")
 	}
