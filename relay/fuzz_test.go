@@ -86,7 +86,7 @@ func (s fuzzStore) Read(context.Context, identity.DeviceID, uint64, Page) ([]Env
 	return nil, false, nil
 }
 
-func (s fuzzStore) Expire(context.Context, time.Time) (int, error) { return 0, nil }
+func (s fuzzStore) Expire(context.Context, Due) (Expired, error) { return Expired{}, nil }
 
 func (s fuzzStore) Status(context.Context, identity.DeviceID, time.Time) (DeviceStatus, error) {
 	return DeviceStatus{Username: "fuzzer"}, nil
@@ -97,8 +97,6 @@ func (s fuzzStore) AddNonces(context.Context, []Nonce) error { return nil }
 func (s fuzzStore) Nonces(context.Context, time.Time) ([]Nonce, error) { return nil, nil }
 
 func (s fuzzStore) ExpireNonces(context.Context, time.Time) error { return nil }
-
-func (s fuzzStore) ExpireKeyPackages(context.Context, time.Time) error { return nil }
 
 func (s fuzzStore) PublishKeyPackages(_ context.Context, p Publication) (int, error) {
 	if len(p.KeyPackages) > p.MaxStock || len(p.LastResort) > maxKeyPackage {

@@ -27,8 +27,6 @@ type KeyPackageStore interface {
 	// stand by time of registration; those that have neither are left out. When it
 	// returns, nobody gets the same again. The error may be ErrUnknownAccount.
 	ClaimKeyPackages(ctx context.Context, username identity.Username, at time.Time) ([]KeyPackage, error)
-	// ExpireKeyPackages deletes what is not handed out any more.
-	ExpireKeyPackages(ctx context.Context, at time.Time) error
 }
 
 // A Publication is what a device adds to its key packages.

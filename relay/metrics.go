@@ -31,6 +31,7 @@ type Metrics struct {
 	registrations            prometheus.Counter
 	keyPackages, lastResorts prometheus.Counter // claimed
 	expired                  prometheus.Counter
+	recordsExpired           *prometheus.CounterVec // by kind
 	internalErrors           prometheus.Counter
 }
 
@@ -76,8 +77,17 @@ func NewMetrics() *Metrics {
 		keyPackages:    claimed.WithLabelValues("stock"),
 		lastResorts:    claimed.WithLabelValues("last_resort"),
 		expired:        counter("envelopes_expired_total", "Envelopes deleted because nobody fetched them in time."),
+		recordsExpired: counters("records_expired_total", "Submit ids, key packages and invitations deleted because their time was over.", "kind"),
 		internalErrors: counter("internal_errors_total", "Errors of the relay itself, each with a line in the log."),
 	}
+}
+
+// expire counts what the sweeper deleted.
+func (m *Metrics) expire(gone Expired) {
+	m.expired.Add(float64(gone.Envelopes))
+	m.recordsExpired.WithLabelValues("submit_id").Add(float64(gone.SubmitIDs))
+	m.recordsExpired.WithLabelValues("key_package").Add(float64(gone.KeyPackages))
+	m.recordsExpired.WithLabelValues("invite").Add(float64(gone.Invites))
 }
 
 // limitHit counts that a limit held a client back.

@@ -219,21 +219,19 @@ func (s *Server) sweepForever(ctx context.Context) {
 	}
 }
 
-// sweep deletes what is older than the retention.
+// sweep deletes what is older than the retention, or has come to its end.
 func (s *Server) sweep(ctx context.Context) {
-	n, err := s.store.Expire(ctx, s.clock().Add(-s.limits.Retention))
+	now := s.clock()
+	gone, err := s.store.Expire(ctx, Due{Before: now.Add(-s.limits.Retention), At: now})
 	if err != nil && ctx.Err() == nil {
 		s.logInternal(err)
 	}
-	if err := s.store.ExpireNonces(ctx, s.clock().Add(-s.nonces.lifetime)); err != nil {
+	if err := s.store.ExpireNonces(ctx, now.Add(-s.nonces.lifetime)); err != nil {
 		s.logInternal(err)
 	}
-	if err := s.store.ExpireKeyPackages(ctx, s.clock()); err != nil {
-		s.logInternal(err)
-	}
-	s.metrics.expired.Add(float64(n))
-	if n > 0 {
-		s.log.Info("envelopes expired", "count", n)
+	s.metrics.expire(gone)
+	if gone.Envelopes > 0 {
+		s.log.Info("envelopes expired", "count", gone.Envelopes)
 	}
 }
 

@@ -62,15 +62,24 @@ type Store interface {
 	// order: as many as there are within the page, at least one if any is there,
 	// and whether there are more.
 	Read(ctx context.Context, device identity.DeviceID, after uint64, page Page) (envelopes []Envelope, more bool, err error)
-	// Expire deletes envelopes and remembered submit ids from before a time and
-	// returns how many envelopes went.
-	Expire(ctx context.Context, before time.Time) (int, error)
+	// Expire deletes what is due, in steps between which others write, and returns
+	// how much went, also with an error.
+	Expire(ctx context.Context, due Due) (Expired, error)
 	// Status returns what the store knows of a device, or ErrUnknownDevice.
 	Status(ctx context.Context, device identity.DeviceID, at time.Time) (DeviceStatus, error)
 
 	KeyPackageStore
 	NonceStore
 }
+
+// Due says what expires.
+type Due struct {
+	Before time.Time // envelopes accepted before, and remembered submit ids
+	At     time.Time // key packages and invitations that end by then
+}
+
+// Expired counts what expired.
+type Expired struct{ Envelopes, SubmitIDs, KeyPackages, Invites int }
 
 // A DeviceStatus is what a device is told at the beginning of a line.
 type DeviceStatus struct {

@@ -125,10 +125,7 @@ func (c *scenario) steps() []step {
 			return s.Write(t.Context(), &relay.Batch{Acks: []relay.Acknowledgement{{Device: bob, Sequence: waiting[1].Sequence}}, At: c.at})
 		}},
 		step{"expire", true, func(t *testing.T, s *sqlite.Store) error {
-			if err := s.ExpireKeyPackages(t.Context(), c.at); err != nil {
-				return err
-			}
-			_, err := s.Expire(t.Context(), c.at)
+			_, err := s.Expire(t.Context(), relay.Due{Before: c.at, At: c.at})
 			return err
 		}},
 		c.write("last", func() []*relay.Submission {

@@ -58,7 +58,7 @@ func TestFullDisk(t *testing.T) {
 	if err := s.Register(t.Context(), relay.Registration{}); !errors.Is(err, relay.ErrFull) {
 		t.Fatalf("a registration on a full disk: %v", err)
 	}
-	if _, err := s.Expire(t.Context(), time.Unix(1000, 0)); err != nil {
+	if _, err := s.Expire(t.Context(), relay.Due{Before: time.Unix(1000, 0)}); err != nil {
 		t.Fatalf("making room: %v", err)
 	}
 

@@ -265,10 +265,3 @@ func (w *batchWrite) beginEpoch(id string, old, next *group) error {
 	w.groups.put(id, next)
 	return nil
 }
-
-// forgetLists deletes the lists of past epochs that no entry names any more.
-func (s *Store) forgetLists() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.transaction(s.writer.deleteOldLists.exec)
-}

@@ -147,19 +147,3 @@ func (s *Store) claimOf(mailbox int64, at time.Time, c *relay.KeyPackage) error 
 		return false
 	})
 }
-
-// ExpireKeyPackages implements relay.KeyPackageStore.
-func (s *Store) ExpireKeyPackages(_ context.Context, at time.Time) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	err := s.transaction(func() error {
-		if err := s.writer.expireKeyPackages.int(1, at.Unix()).exec(); err != nil {
-			return err
-		}
-		return s.writer.expireLastResorts.int(1, at.Unix()).exec()
-	})
-	if err != nil {
-		return fmt.Errorf("expiring key packages: %w", err)
-	}
-	return nil
-}

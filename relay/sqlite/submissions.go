@@ -2,7 +2,6 @@ package sqlite
 
 import (
 	"fmt"
-	"time"
 
 	"github.com/ncruces/go-sqlite3"
 
@@ -78,11 +77,4 @@ func (s *Store) mergeRecent() error {
 	}
 	clear(s.recent)
 	return nil
-}
-
-// expireSubmissions forgets old submit ids.
-func (s *Store) expireSubmissions(before time.Time) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.transaction(func() error { return s.writer.deleteOldSubmissions.int(1, before.Unix()).exec() })
 }

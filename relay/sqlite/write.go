@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/ncruces/go-sqlite3"
 
@@ -20,11 +19,11 @@ type writer struct {
 	account, addAccount, sameDevice, countDevices, addDevice statement
 	invite, useInvite                                        statement
 
-	mailboxUsage, addEntry, addPayload, reserve      statement
-	acked, ackedPayloads, deleteAcked, deletePayload statement
-	oldest, deleteEntry, deleteOldSubmissions        statement
-	submitted, addRecent, recent, merge, clearRecent statement
-	setAcked, setLastSubmit                          statement
+	mailboxUsage, addEntry, addPayload, reserve          statement
+	acked, ackedPayloads, deleteAcked, deletePayload     statement
+	oldest, deleteEntry, deleteSubmission, expireInvites statement
+	submitted, addRecent, recent, merge, clearRecent     statement
+	setAcked, setLastSubmit                              statement
 
 	group, addGroup, setGroup, addList, endList, deleteOldLists statement
 
@@ -56,9 +55,10 @@ func (w *writer) prepare() error {
 		&w.deleteAcked:   `DELETE FROM entry WHERE mailbox = ? AND sequence <= ?`,
 		&w.deletePayload: `DELETE FROM payload WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM entry WHERE shared = ?1)`,
 
-		&w.oldest:               `SELECT sequence, accepted_at, shared FROM entry ORDER BY sequence LIMIT ?`,
-		&w.deleteEntry:          `DELETE FROM entry WHERE sequence = ?`,
-		&w.deleteOldSubmissions: `DELETE FROM submission WHERE accepted_at < ?`,
+		&w.oldest:           `SELECT sequence, accepted_at, shared, size FROM entry ORDER BY sequence LIMIT ?`,
+		&w.deleteEntry:      `DELETE FROM entry WHERE sequence = ?`,
+		&w.deleteSubmission: `DELETE FROM submission WHERE mailbox = ? AND id = ?`,
+		&w.expireInvites:    `DELETE FROM invite WHERE id IN (SELECT id FROM invite WHERE expires_at <= ? LIMIT ?)`,
 
 		&w.submitted:   `SELECT 1 FROM submission WHERE mailbox = ? AND id = ?`,
 		&w.addRecent:   `INSERT INTO submission_recent (mailbox, id, accepted_at) VALUES (?, ?, ?)`,
@@ -92,8 +92,8 @@ func (w *writer) prepare() error {
 		&w.setLastResort: `INSERT INTO last_resort (mailbox, expires_at, body) VALUES (?, ?, ?)
 			ON CONFLICT DO UPDATE SET expires_at = excluded.expires_at, body = excluded.body WHERE body <> excluded.body`,
 		&w.takeKeyPackage:    `UPDATE key_package SET body = NULL WHERE number = ?`,
-		&w.expireKeyPackages: `DELETE FROM key_package WHERE expires_at <= ?`,
-		&w.expireLastResorts: `DELETE FROM last_resort WHERE expires_at <= ?`,
+		&w.expireKeyPackages: `DELETE FROM key_package WHERE number IN (SELECT number FROM key_package WHERE expires_at <= ? LIMIT ?)`,
+		&w.expireLastResorts: `DELETE FROM last_resort WHERE mailbox IN (SELECT mailbox FROM last_resort WHERE expires_at <= ? LIMIT ?)`,
 
 		&w.addNonce:     `INSERT OR IGNORE INTO nonce (at, device, nonce) VALUES (?, ?, ?)`,
 		&w.expireNonces: `DELETE FROM nonce WHERE at < ?`,
@@ -476,63 +476,4 @@ func (w *batchWrite) addEntry(mailbox int64, e envelope, payload int64) error {
 	used := w.usage[mailbox]
 	w.usage[mailbox] = usage{used.rows + 1, used.bytes + size}
 	return nil
-}
-
-// expireBatch is how many envelopes one transaction expires, so that submits
-// wait only a moment.
-const expireBatch = 1000
-
-// Expire implements relay.Store. Entries stand in the order of their time, so it
-// looks at the oldest until it meets one that stays.
-func (s *Store) Expire(ctx context.Context, before time.Time) (int, error) {
-	total := 0
-	for {
-		n, err := s.expireSome(before)
-		total += n
-		if err != nil {
-			return total, fmt.Errorf("expiring envelopes: %w", err)
-		}
-		if n < expireBatch {
-			break
-		}
-		if ctx.Err() != nil {
-			return total, ctx.Err()
-		}
-	}
-	if err := s.expireSubmissions(before); err != nil {
-		return total, fmt.Errorf("expiring submit ids: %w", err)
-	}
-	if err := s.forgetLists(); err != nil {
-		return total, fmt.Errorf("forgetting delivery lists: %w", err)
-	}
-	s.checkpointer.truncate()
-	return total, nil
-}
-
-func (s *Store) expireSome(before time.Time) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	var sequences, payloads []int64
-	err := s.writer.oldest.int(1, expireBatch).each(func(row *sqlite3.Stmt) bool {
-		if row.ColumnInt64(1) >= before.Unix() {
-			return false
-		}
-		sequences = append(sequences, row.ColumnInt64(0))
-		if row.ColumnType(2) != sqlite3.NULL {
-			payloads = append(payloads, row.ColumnInt64(2))
-		}
-		return true
-	})
-	if err != nil || len(sequences) == 0 {
-		return 0, err
-	}
-	clear(s.usage)
-	return len(sequences), s.transaction(func() error {
-		for _, sequence := range sequences {
-			if err := s.writer.deleteEntry.int(1, sequence).exec(); err != nil {
-				return err
-			}
-		}
-		return s.deleteUnused(payloads)
-	})
 }

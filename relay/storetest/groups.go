@@ -373,22 +373,16 @@ func testOldListsAreForgotten(t *testing.T, s *suite) {
 	alice, bob := s.device("alice"), s.device("bob")
 	both := []identity.DeviceID{alice, bob}
 	s.group(alice, bob)
-	expire := func() {
-		t.Helper()
-		if _, err := s.store.Expire(t.Context(), s.now); err != nil {
-			t.Fatal(err)
-		}
-	}
 	s.accepted(toGroup(alice, "one", 1), commit(bob, "two", 1, both, nil), commit(alice, "three", 2, both, nil))
-	expire()
+	s.expire()
 	s.reopen()
 	s.holdsOfGroup(bob, api.Kind_KIND_HANDSHAKE, "three", 2, both...)
 	s.ack(bob, s.read(bob)[0].Sequence)
-	expire()
+	s.expire()
 	s.holdsOfGroup(bob, api.Kind_KIND_HANDSHAKE, "three", 2, both...)
 	s.holdsOfGroup(alice, api.Kind_KIND_HANDSHAKE, "two", 1, both...)
 	s.now = s.now.Add(time.Hour)
-	expire()
+	s.expire()
 	s.holds(alice)
 	s.holds(bob)
 	s.accepted(toGroup(bob, "four", 3))

@@ -207,12 +207,12 @@ func testKeyPackagesExpire(t *testing.T, s *suite) {
 	again.LastResort = []byte("last") // the same does not live longer
 	s.published(again, 2)
 	s.now = s.now.Add(time.Second)
-	for range 2 {
+	for _, want := range []int{2, 0} { // one of the stock, and the last resort
 		if status, err := s.store.Status(t.Context(), alice, s.now); err != nil || status.KeyPackages != 1 {
 			t.Fatalf("%d in stock, %v", status.KeyPackages, err)
 		}
-		if err := s.store.ExpireKeyPackages(t.Context(), s.now); err != nil {
-			t.Fatal(err)
+		if gone := s.expire(); gone.KeyPackages != want {
+			t.Fatalf("%d key packages expired, want %d", gone.KeyPackages, want)
 		}
 	}
 	s.claims("alice", "two")

@@ -449,6 +449,16 @@ func testReopen(t *testing.T, s *suite) {
 	s.holds(bob, "one")
 }
 
+// expire deletes what is older than this moment.
+func (s *suite) expire() relay.Expired {
+	s.t.Helper()
+	gone, err := s.store.Expire(s.t.Context(), relay.Due{Before: s.now, At: s.now})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return gone
+}
+
 func testExpire(t *testing.T, s *suite) {
 	alice, bob, carol := s.device("alice"), s.device("bob"), s.device("carol")
 	old := submission(alice, "old", bob)
@@ -456,9 +466,8 @@ func testExpire(t *testing.T, s *suite) {
 	s.now = s.now.Add(time.Hour)
 	s.accepted(submission(alice, "new", bob))
 	for _, want := range []int{3, 0} {
-		n, err := s.store.Expire(t.Context(), s.now)
-		if err != nil || n != want {
-			t.Fatalf("%d envelopes expired, %v; want %d", n, err, want)
+		if gone := s.expire(); gone.Envelopes != want {
+			t.Fatalf("%d envelopes expired, want %d", gone.Envelopes, want)
 		}
 	}
 	s.holds(bob, "new")

@@ -1,0 +1,154 @@
+package sqlite
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/ncruces/go-sqlite3"
+
+	"sealpost/relay"
+)
+
+// One step of expiry deletes no more than this, so that who submits meanwhile
+// waits only a moment: deleting means overwriting.
+const (
+	expireRows  = 200
+	expireBytes = 256 << 10 // of payload
+)
+
+// An expiryStep deletes some of what is due, and tells how many that was and
+// whether there may be more.
+type expiryStep func(ctx context.Context) (gone int, more bool, err error)
+
+// Expire implements relay.Store.
+func (s *Store) Expire(ctx context.Context, due relay.Due) (relay.Expired, error) {
+	var gone relay.Expired
+	for _, kind := range []struct {
+		name string
+		gone *int
+		step expiryStep
+	}{
+		{"envelopes", &gone.Envelopes, s.expireEntries(due.Before)},
+		{"submit ids", &gone.SubmitIDs, s.expireSubmissions(due.Before)},
+		{"key packages", &gone.KeyPackages, s.expireWith(&s.writer.expireKeyPackages, due.At)},
+		{"last key packages", &gone.KeyPackages, s.expireWith(&s.writer.expireLastResorts, due.At)},
+		{"invitations", &gone.Invites, s.expireWith(&s.writer.expireInvites, due.At)},
+		{"delivery lists", new(int), s.forgetLists},
+	} {
+		for more := true; more; {
+			began := time.Now()
+			n, again, err := kind.step(ctx)
+			*kind.gone += n
+			pause(ctx, time.Since(began))
+			if err == nil {
+				err = ctx.Err()
+			}
+			if err != nil {
+				return gone, fmt.Errorf("expiring %s: %w", kind.name, err)
+			}
+			more = again
+		}
+	}
+	s.checkpointer.truncate()
+	return gone, nil
+}
+
+// pause leaves the disk to others for as long as a step took.
+func pause(ctx context.Context, d time.Duration) {
+	select {
+	case <-time.After(d):
+	case <-ctx.Done():
+	}
+}
+
+// expireEntries looks at the oldest entries until it meets one that stays: they
+// stand in the order of their time.
+func (s *Store) expireEntries(before time.Time) expiryStep {
+	return func(context.Context) (gone int, more bool, err error) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		var sequences, payloads []int64
+		var bytes int64
+		err = s.writer.oldest.int(1, expireRows).each(func(row *sqlite3.Stmt) bool {
+			if row.ColumnInt64(1) >= before.Unix() {
+				more = false
+				return false
+			}
+			sequences = append(sequences, row.ColumnInt64(0))
+			if row.ColumnType(2) != sqlite3.NULL {
+				payloads = append(payloads, row.ColumnInt64(2))
+			}
+			bytes += row.ColumnInt64(3)
+			more = len(sequences) == expireRows || bytes >= expireBytes
+			return !more
+		})
+		if err != nil || len(sequences) == 0 {
+			return 0, false, err
+		}
+		clear(s.usage)
+		return len(sequences), more, s.transaction(func() error {
+			for _, sequence := range sequences {
+				if err := s.writer.deleteEntry.int(1, sequence).exec(); err != nil {
+					return err
+				}
+			}
+			return s.deleteUnused(payloads)
+		})
+	}
+}
+
+// expireSubmissions reads all submit ids, which stand in no order of time, without
+// holding up the writer.
+func (s *Store) expireSubmissions(before time.Time) expiryStep {
+	var last submissionKey
+	return func(ctx context.Context) (gone int, more bool, err error) {
+		var old []submissionKey
+		read := 0
+		err = s.readers.use(ctx, func(r *reader) error {
+			return r.submissions.int(1, last.sender).blob(2, last.id[:]).int(3, expireRows).each(func(row *sqlite3.Stmt) bool {
+				read++
+				last.sender = row.ColumnInt64(0)
+				copy(last.id[:], row.ColumnRawBlob(1))
+				if row.ColumnInt64(2) < before.Unix() {
+					old = append(old, last)
+				}
+				return true
+			})
+		})
+		more = read == expireRows
+		if err != nil || len(old) == 0 {
+			return 0, more, err
+		}
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return len(old), more, s.transaction(func() error {
+			for _, key := range old {
+				if err := s.writer.deleteSubmission.int(1, key.sender).blob(2, key.id[:]).exec(); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+}
+
+// expireWith runs a statement that deletes what ended by a time, up to a number of
+// rows.
+func (s *Store) expireWith(statement *statement, at time.Time) expiryStep {
+	return func(context.Context) (gone int, more bool, err error) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		err = s.transaction(func() error { return statement.int(1, at.Unix()).int(2, expireRows).exec() })
+		gone = int(s.writer.conn.Changes())
+		return gone, gone == expireRows, err
+	}
+}
+
+// forgetLists deletes the delivery lists of past epochs that no entry names any
+// more.
+func (s *Store) forgetLists(context.Context) (gone int, more bool, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return 0, false, s.transaction(s.writer.deleteOldLists.exec)
+}
