@@ -234,3 +234,48 @@ func TestCopyInterrupted(t *testing.T) {
 		t.Errorf("something is left of it: %v", err)
 	}
 }
+
+// TestExpireDuringBackup reads for a long time, as a backup does: neither expiry nor
+// the end of the server waits for it, and nobody who submits does.
+func TestExpireDuringBackup(t *testing.T) {
+	dir := t.TempDir()
+	s, err := sqlite.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	register(t, s, "alice")
+	reading, done := make(chan struct{}), make(chan error)
+	end := make(chan struct{})
+	a := openAdmin(t, dir)
+	go func() {
+		done <- a.Accounts(func(sqlite.Account) error {
+			close(reading)
+			<-end
+			return nil
+		})
+	}()
+	<-reading
+	register(t, s, "bob") // what the reader does not see, so that the log cannot be emptied
+	began := time.Now()
+	if _, err := s.Expire(t.Context(), relay.Due{}); err != nil {
+		t.Error(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Errorf("closing: %v", err)
+	}
+	if waited := time.Since(began); waited > 5*time.Second {
+		t.Errorf("expiry and the end of the server took %v", waited)
+	}
+	close(end)
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	s, err = sqlite.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if _, err := s.Records(t.Context(), "bob"); err != nil {
+		t.Errorf("what was in the log: %v", err)
+	}
+}

@@ -70,8 +70,12 @@ func (c *checkpointer) stop() {
 }
 
 // truncate empties the log, and with it the last copies of what was deleted. It
-// gives up where a reader is in the way; the next sweep tries again.
+// gives up at once where a reader is in the way, such as a backup, for the writer
+// waits meanwhile; the next sweep tries again.
 func (c *checkpointer) truncate() {
+	if _, _, err := c.conn.WALCheckpoint("main", sqlite3.CHECKPOINT_PASSIVE); err != nil {
+		return
+	}
 	c.writer.Lock()
 	defer c.writer.Unlock()
 	_, _, _ = c.conn.WALCheckpoint("main", sqlite3.CHECKPOINT_TRUNCATE)

@@ -100,6 +100,9 @@ func (s *Store) openConnections() (err error) {
 	if s.checkpointer.conn, err = sqlite3.Open(s.dsn); err != nil {
 		return fmt.Errorf("opening the database: %w", err)
 	}
+	if err := s.checkpointer.conn.BusyTimeout(0); err != nil {
+		return fmt.Errorf("opening the database: %w", err)
+	}
 	s.writer.conn.WALHook(s.checkpointer.wrote)
 	return nil
 }
