@@ -58,7 +58,7 @@ func (c *adminBackupCommand) Run(env *environment) error {
 	}
 	fmt.Fprintf(env.stdout, "backed up %s to %s  (%s)\n", c.dir(), c.To, size(dataSize(c.To)))
 	if _, err := os.Stat(filepath.Join(c.To, relay.CertificateFile)); errors.Is(err, fs.ErrNotExist) {
-		fmt.Fprintf(env.stderr, "sealpost: NO CERTIFICATE IN IT: the server keeps it elsewhere. Back it up too.\n")
+		fmt.Fprintf(env.stderr, "sealpost: NO CERTIFICATE IN IT: a server with --domain gets itself another; back up the files of --tls-cert and --tls-key.\n")
 		return nil
 	}
 	fmt.Fprintln(env.stderr, "sealpost: IT HOLDS THE SERVER'S PRIVATE KEY: whoever has it can pose as the server. Keep it as you keep the server.")

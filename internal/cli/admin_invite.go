@@ -169,7 +169,7 @@ func (c *serverCommand) greetByInvite(env *environment) {
 	case code != nil:
 		fmt.Fprintf(env.stdout, "invite code  %s   (for the first account; good for 7 days)\n", code.Reveal())
 	}
-	fmt.Fprintln(env.stdout, "registration by invite code: sealpost admin invite create, or start with --open-registration")
+	fmt.Fprintf(env.stdout, "registration by invite code: sealpost admin invite create%s, or start with --open-registration\n", c.argument())
 }
 
 // firstInvite returns nil where there are accounts or invitations.

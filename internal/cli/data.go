@@ -24,6 +24,14 @@ func (f dataFlag) dir() string {
 	return filepath.Join(xdg.DataHome, "sealpost", "server")
 }
 
+// argument is how the flag was given, to be repeated in a command for a person.
+func (f dataFlag) argument() string {
+	if f.Data == "" {
+		return ""
+	}
+	return " --data " + f.Data
+}
+
 // withStore calls use with the open data directory.
 func (f dataFlag) withStore(env *environment, use func(*sqlite.Admin) error) error {
 	admin, err := sqlite.OpenAdmin(env.ctx, f.dir())
@@ -62,6 +70,7 @@ func explainData(dir string, err error) error {
 	case errors.Is(err, sqlite.ErrNotEmpty):
 		explained.code, explained.hint = "DATA_NOT_EMPTY", "nothing was changed: name a directory that is empty or does not exist"
 	case errors.Is(err, sqlite.ErrNoInvite):
+		explained.err = sqlite.ErrNoInvite
 		explained.code, explained.hint = "NO_INVITE", "sealpost admin invite list shows those that there are"
 	case errors.Is(err, fs.ErrNotExist):
 		explained.code, explained.hint = "NO_DATA", "no relay.db is there: name the directory where a server keeps its data"

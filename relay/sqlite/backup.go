@@ -12,7 +12,6 @@ import (
 	"syscall"
 
 	"github.com/gofrs/flock"
-	"github.com/ncruces/go-sqlite3"
 
 	"sealpost/relay"
 )
@@ -91,6 +90,9 @@ func (a *Admin) copyCertificate(t *target) error {
 	})
 }
 
+// fullBelow is what a disk that a copy failed on has left, in bytes, if it is full.
+const fullBelow = 1 << 20
+
 // copyDatabase writes the database as it is now into an empty file. It reads in
 // one transaction: the other way that SQLite has begins anew whenever somebody
 // writes, and would never end on a busy server.
@@ -100,7 +102,11 @@ func (a *Admin) copyDatabase(f *os.File) error {
 		return err
 	}
 	err = errors.Join(stmt.BindText(1, f.Name()), stmt.Exec(), stmt.Close())
-	if errors.Is(err, sqlite3.FULL) {
+	if err == nil {
+		return nil
+	}
+	// SQLite calls a full disk an I/O error here.
+	if free, statErr := freeBytes(filepath.Dir(f.Name())); statErr == nil && free < fullBelow {
 		err = fmt.Errorf("%w: %w", syscall.ENOSPC, err)
 	}
 	return err
