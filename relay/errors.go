@@ -50,7 +50,7 @@ var answers = []answer{
 	{errReplaced, codes.Aborted, api.Reason_REASON_REPLACED, 0, ""},
 	{errShutdown, codes.Unavailable, api.Reason_REASON_SHUTDOWN, time.Second, ""},
 	{ErrInviteRequired, codes.PermissionDenied, api.Reason_REASON_INVITE_REQUIRED, 0, ""},
-	{ErrInviteInvalid, codes.PermissionDenied, api.Reason_REASON_INVITE_INVALID, 0, "invites"},
+	{ErrInviteInvalid, codes.PermissionDenied, api.Reason_REASON_INVITE_INVALID, 0, ""},
 	{ErrNameTaken, codes.AlreadyExists, api.Reason_REASON_NAME_TAKEN, 0, ""},
 	{ErrDeviceTaken, codes.AlreadyExists, api.Reason_REASON_MALFORMED, 0, ""},
 	{ErrTooManyDevices, codes.ResourceExhausted, api.Reason_REASON_TOO_LARGE, 0, "devices"},

@@ -16,7 +16,7 @@ type clientCommand struct {
 
 // Help is shown by client --help.
 func (*clientCommand) Help() string {
-	return "The first run asks for a name, a server and a passphrase. Questions and lines may come from a pipe as well: " +
+	return "The first run asks for a name, a server and a passphrase, and last for an invite code where the server wants one. Questions and lines may come from a pipe as well: " +
 		"the passphrase, where there is one, is the first line; at the end of the input the client waits until the server " +
 		"has what was written, and ends with status 4 where it does not come to that."
 }
