@@ -3,6 +3,7 @@ package mls
 import (
 	"bytes"
 	"crypto"
+	"crypto/hkdf"
 	"crypto/rand"
 	"errors"
 	"io"
@@ -129,6 +130,42 @@ func TestMergingAtTheWrongTime(t *testing.T) {
 	}
 	if _, _, err := bob.Branch(r.members[1].id, nil, GroupOptions{}); !errors.Is(err, ErrInactive) {
 		t.Errorf("branching off it: %v", err)
+	}
+}
+
+// TestReInitToAnotherVersion closes a group for a version that does not exist yet
+// (RFC 9420, Section 11.2).
+func TestReInitToAnotherVersion(t *testing.T) {
+	r := newRoom(t, classic, Config{}, 2)
+	alice, bob := r.members[0], r.members[1]
+	r.commit(alice, CommitOptions{Proposals: []Proposal{&ReInit{GroupID: []byte("new"), Version: 2, CipherSuite: classic}}})
+	list := []*KeyPackage{bob.keyPackage()}
+	if _, _, err := alice.group.Reinitialize(alice.id, list, LeafOptions{}); !errors.Is(err, ErrUnsupported) {
+		t.Errorf("got %v", err)
+	}
+	// Whoever opens a group of this version all the same is refused.
+	_, welcome, err := alice.group.openSuccessor(classic, alice.id, list, GroupOptions{GroupID: []byte("new")}, ResumptionPSKUsageReinit)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, _, err = bob.client.Join(welcome, bob.kps, bob.id.Signer, JoinOptions{Parent: bob.group})
+	checkRefusal(t, err, brokenRule{"12.4.3.1", "does not match the ReInit"})
+}
+
+// TestExport exports secrets shorter and longer than a hash (RFC 9420, Section 8.5).
+func TestExport(t *testing.T) {
+	r := newRoom(t, classic, Config{}, 2)
+	alice, bob := r.members[0].group, r.members[1].group
+	s, exporter := alice.suite, alice.epoch.secrets.exporterSecret
+	for _, length := range []int{0, 1, 32, 33, 1000, 255 * 32} {
+		derived := s.deriveSecret(exporter, "label")
+		info := appendKDFLabel(nil, "exported", s.hash([]byte("context")), length)
+		want := must(hkdf.Expand(s.newHash, derived, string(info), length))
+		for _, g := range []*Group{alice, bob} {
+			if got := must(g.Export("label", []byte("context"), length)); !bytes.Equal(got, want) {
+				t.Errorf("%d bytes are %.10x, want %.10x", length, got, want)
+			}
+		}
 	}
 }
 

@@ -367,11 +367,6 @@ func TestWelcome(t *testing.T) {
 		{"GroupInfo extension out of its place", welcomeForgery{info: func(i *GroupInfo) {
 			i.Extensions = append(i.Extensions, RequiredCapabilities{}.Extension())
 		}}, brokenRule{"17.3", "place"}},
-		{"our leaf is missing", welcomeForgery{nodes: func(n []*treeNode) []*treeNode {
-			n[7].parent.UnmergedLeaves = nil
-			return n[:7]
-		}}, brokenRule{"12.4.3.1", "leaf of our key package"}},
-		{"path secret of another key", welcomeForgery{secrets: func(s *groupSecrets) { s.pathSecret = make([]byte, 32) }}, nil},
 		{"PSK twice", welcomeForgery{secrets: list(psk, psk), psks: [][]byte{secret, secret}}, brokenRule{"12.2", "listed twice"}},
 		{"PSK with a short nonce", welcomeForgery{secrets: func(s *groupSecrets) {
 			p := psk
@@ -384,9 +379,6 @@ func TestWelcome(t *testing.T) {
 		}}, ErrDecryption},
 	}
 	for _, tt := range tests {
-		if tt.name == "path secret of another key" || tt.name == "our leaf is missing" {
-			continue // below
-		}
 		t.Run(tt.name, func(t *testing.T) { j.try(t, tt.f, JoinOptions{}, tt.want) })
 	}
 	t.Run("our leaf is missing", func(t *testing.T) {
@@ -421,6 +413,10 @@ func TestWelcome(t *testing.T) {
 		} {
 			j.try(t, welcomeForgery{secrets: func(s *groupSecrets) { s.pathSecret = make([]byte, n) }}, JoinOptions{}, want)
 		}
+	})
+	t.Run("path secret without a path", func(t *testing.T) {
+		j := newJoinTest(t, newFlatRoom(t, 4), true)
+		j.try(t, welcomeForgery{secrets: func(s *groupSecrets) { s.pathSecret = make([]byte, 32) }}, JoinOptions{}, brokenRule{"7.5", "path secret does not give the public key"})
 	})
 	t.Run("key packages that do not fit", func(t *testing.T) {
 		welcome := (&welcomeForgery{}).forge(t, j.next, j.newcomer.kps[0].KeyPackage)
@@ -500,6 +496,16 @@ func TestSuccessors(t *testing.T) {
 			t.Fatalf("got %v", err)
 		}
 	}
+	// Of an epoch that the parent has forgotten, nothing can be compared.
+	parent := cloneGroup(t, bob)
+	old := must(parent.Commit(CommitOptions{}))
+	if err := parent.MergePendingCommit(); err != nil || old.Epoch() != parent.Epoch() {
+		t.Fatal(err)
+	}
+	parent.ForgetPastEpochs(parent.Epoch())
+	parent.client = keeper.client
+	_, _, err = keeper.client.Join(welcome, bob.kps, bob.id.Signer, JoinOptions{Parent: parent})
+	checkRefusal(t, err, ErrUnknownPSK)
 	if _, _, err := alice.group.Reinitialize(alice.id, nil, capableLeaf); err == nil {
 		t.Fatal("reinitialised an open group")
 	}
