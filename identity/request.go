@@ -7,14 +7,16 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"golang.org/x/crypto/cryptobyte"
 )
 
-// A ServerID names a server in request signatures: the SHA-256 of its TLS
-// public key in DER form (SubjectPublicKeyInfo). A signature made for one
-// server is worth nothing at another.
+// A ServerID names a server in request signatures: by the SHA-256 of its TLS
+// public key in DER form (SubjectPublicKeyInfo), where clients pin that key, or
+// by its domain name, where certificate authorities vouch for it. A signature
+// made for one server is worth nothing at another.
 type ServerID [sha256.Size]byte
 
 const serverIDPrefix = "SHA256:"
@@ -22,6 +24,13 @@ const serverIDPrefix = "SHA256:"
 // ServerIDOf returns the id of the server with this TLS public key
 // (SubjectPublicKeyInfo in DER form).
 func ServerIDOf(subjectPublicKeyInfo []byte) ServerID { return sha256.Sum256(subjectPublicKeyInfo) }
+
+// ServerIDOfDomain returns the id of the server that has a certificate for this
+// DNS name. No key has the same id: "DNS:" is hashed before the name, and DER
+// does not begin so.
+func ServerIDOfDomain(name string) ServerID {
+	return sha256.Sum256([]byte("DNS:" + strings.ToLower(strings.TrimSuffix(name, "."))))
+}
 
 // ParseServerID reads the text form.
 func ParseServerID(s string) (ServerID, error) {

@@ -47,3 +47,13 @@ func TestParseServerID(t *testing.T) {
 		}
 	}
 }
+
+func TestServerIDOfDomain(t *testing.T) {
+	id := ServerIDOfDomain("chat.example.org")
+	if ServerIDOfDomain("Chat.Example.ORG.") != id {
+		t.Error("a name has two ids")
+	}
+	if ServerIDOfDomain("example.org") == id || ServerIDOf([]byte("chat.example.org")) == id {
+		t.Error("two servers have one id")
+	}
+}

@@ -19,7 +19,7 @@ import (
 // Create makes the keys of a new account and device, writes them to disk, and
 // registers them. If the server refuses or was never reached, nothing is left
 // behind, and the error is [ErrNameTaken], [ErrInviteRequired], [ErrInviteInvalid],
-// [*ServerChangedError], [ErrServerUnavailable] or [ErrProfileExists]. Where it
+// [*ServerChangedError], [*CertificateError], [ErrServerUnavailable] or [ErrProfileExists]. Where it
 // is uncertain whether the server took the registration, the profile stays, the
 // error is [ErrServerUnavailable] all the same, and [Open] and Run complete it.
 func Create(ctx context.Context, options Options, profile NewProfile) (*Client, error) {

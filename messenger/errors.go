@@ -97,6 +97,20 @@ func (e *ServerChangedError) Error() string {
 	return fmt.Sprintf("the server %s changed its key: pinned %v, now %v", e.Address, e.Pinned, e.Offered)
 }
 
+// A CertificateError says that a server has no valid certificate for its name:
+// it was not renewed, or somebody stands in between. Nothing was sent to it.
+type CertificateError struct {
+	Address string
+	Err     error // of crypto/x509
+}
+
+func (e *CertificateError) Error() string {
+	return fmt.Sprintf("the server %s has no valid certificate: %v", e.Address, e.Err)
+}
+
+// Unwrap gives the reason.
+func (e *CertificateError) Unwrap() error { return e.Err }
+
 // A KeyChangedError says that an account has another key than the one pinned
 // for it: the person set up anew, or somebody stands in between. Nothing was
 // sent under the new key. [Client.AcceptKey] accepts it.

@@ -2,7 +2,6 @@ package messenger
 
 import (
 	"context"
-	"crypto/subtle"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -37,29 +36,29 @@ const (
 type line struct {
 	server  string
 	options []grpc.DialOption
-	// changed is why the last handshake was given up: the server's key was not
-	// the pinned one. gRPC itself hands out no more than a text.
-	changed atomic.Pointer[ServerChangedError]
+	// refused is why the last handshake was given up: the server is not the right
+	// one. gRPC itself hands out no more than a text.
+	refused atomic.Pointer[error]
 
 	turn   chan struct{} // holds one token; who has it owns the fields below
 	conn   *grpc.ClientConn
 	closed bool
 }
 
-func newLine(server string, pinned identity.ServerID, signer requestSigner, dial DialFunc) *line {
+func newLine(server string, id identity.ServerID, signer requestSigner, dial DialFunc) *line {
 	l := &line{server: server, turn: make(chan struct{}, 1)}
 	l.turn <- struct{}{}
-	check := func(offered identity.ServerID) error {
-		l.changed.Store(nil)
-		if subtle.ConstantTimeCompare(offered[:], pinned[:]) == 1 {
-			return nil
+	right := checkServer(server, id)
+	check := func(state tls.ConnectionState) error {
+		l.refused.Store(nil)
+		err := right(state)
+		if err != nil {
+			l.refused.Store(&err)
 		}
-		changed := &ServerChangedError{Address: server, Pinned: pinned, Offered: offered}
-		l.changed.Store(changed)
-		return changed
+		return err
 	}
 	l.options = []grpc.DialOption{
-		grpc.WithTransportCredentials(credentials.NewTLS(pinnedTLS(check))),
+		grpc.WithTransportCredentials(credentials.NewTLS(tlsConfig(check))),
 		grpc.WithContextDialer(dialOrTCP(dial)),
 		grpc.WithNoProxy(),
 		grpc.WithDisableServiceConfig(),
@@ -75,26 +74,6 @@ func newLine(server string, pinned identity.ServerID, signer requestSigner, dial
 	return l
 }
 
-// pinnedTLS hands the fingerprint of the server's key to check, which decides.
-//
-// InsecureSkipVerify switches off the check against the system's certificate
-// authorities and names: none of them vouches for a relay's own certificate, and
-// none is trusted to. What takes its place is stricter: check sees every
-// handshake, resumed ones too, and TLS 1.3 has the server prove that it holds
-// that key.
-func pinnedTLS(check func(identity.ServerID) error) *tls.Config {
-	return &tls.Config{
-		MinVersion:         tls.VersionTLS13,
-		InsecureSkipVerify: true, //nolint:gosec // the key is pinned, see above
-		VerifyConnection: func(state tls.ConnectionState) error {
-			if len(state.PeerCertificates) == 0 {
-				return errors.New("the server shows no certificate")
-			}
-			return check(identity.ServerIDOf(state.PeerCertificates[0].RawSubjectPublicKeyInfo))
-		},
-	}
-}
-
 func dialOrTCP(dial DialFunc) DialFunc {
 	if dial != nil {
 		return dial
@@ -104,29 +83,8 @@ func dialOrTCP(dial DialFunc) DialFunc {
 	}
 }
 
-// ServerFingerprint makes one TLS handshake with a server and returns its key's
-// fingerprint, for a person to compare. A nil dial means TCP. The error wraps
-// [ErrServerUnavailable].
-func ServerFingerprint(ctx context.Context, dial DialFunc, address string) (identity.ServerID, error) {
-	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
-	defer cancel()
-	raw, err := dialOrTCP(dial)(ctx, address)
-	if err != nil {
-		return identity.ServerID{}, fmt.Errorf("%w: %w", ErrServerUnavailable, err)
-	}
-	var offered identity.ServerID
-	config := pinnedTLS(func(id identity.ServerID) error { offered = id; return nil })
-	config.NextProtos = []string{"h2"}
-	conn := tls.Client(raw, config)
-	defer conn.Close() //nolint:errcheck // nothing was sent over it
-	if err := conn.HandshakeContext(ctx); err != nil {
-		return identity.ServerID{}, fmt.Errorf("%w: %w", ErrServerUnavailable, err)
-	}
-	return offered, nil
-}
-
 // connect returns the connection once it is up. The error is
-// [*ServerChangedError], wraps [ErrServerUnavailable], or is that of ctx.
+// [*ServerChangedError] or [*CertificateError], wraps [ErrServerUnavailable], or is that of ctx.
 func (l *line) connect(ctx context.Context) (*grpc.ClientConn, error) {
 	select {
 	case <-l.turn:
@@ -159,15 +117,15 @@ func (l *line) connect(ctx context.Context) (*grpc.ClientConn, error) {
 func (l *line) await(ctx context.Context, conn *grpc.ClientConn) error {
 	waiting, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
-	l.changed.Store(nil)
+	l.refused.Store(nil)
 	conn.Connect()
 	for {
 		switch state := conn.GetState(); state {
 		case connectivity.Ready:
 			return nil
 		case connectivity.TransientFailure, connectivity.Shutdown:
-			if changed := l.changed.Load(); changed != nil {
-				return changed
+			if refused := l.refused.Load(); refused != nil {
+				return *refused
 			}
 			return fmt.Errorf("%w at %s", ErrServerUnavailable, l.server)
 		default:
@@ -197,8 +155,8 @@ func (l *line) explain(err error) error {
 	if err == nil {
 		return nil
 	}
-	if changed := l.changed.Load(); changed != nil {
-		return changed
+	if refused := l.refused.Load(); refused != nil {
+		return *refused
 	}
 	st := status.Convert(err)
 	if known, ok := reasonErrors[reasonOf(st)]; ok {

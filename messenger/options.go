@@ -25,7 +25,7 @@ type Options struct {
 type NewProfile struct {
 	Username    identity.Username
 	Server      string            // host:port
-	Fingerprint identity.ServerID // the server's key as the person confirmed it, see [ServerFingerprint]
+	Fingerprint identity.ServerID // who the server is, see [IdentifyServer]; its key, as the person confirmed it, or its name
 	Trust       TrustPolicy
 	Invite      *identity.InviteCode // nil: none; the profile keeps it
 }

@@ -20,7 +20,7 @@ import (
 //
 // Its errors are [*TooLargeError], [ErrText], [ErrSelf], [*KeyChangedError],
 // [*UntrustedError], [ErrUnknownRecipient], [ErrServerUnavailable],
-// [*ServerChangedError] and [ErrBadDirectory]; then no message was written.
+// [*ServerChangedError], [*CertificateError] and [ErrBadDirectory]; then no message was written.
 func (c *Client) Send(ctx context.Context, to identity.Username, text string, options ...SendOption) (MessageID, error) {
 	switch {
 	case len(text) > MaxTextLen:

@@ -69,12 +69,12 @@ func (r *realRelay) stop() {
 
 func (r *realRelay) person(name identity.Username) *person {
 	r.t.Helper()
-	fingerprint, err := ServerFingerprint(testContext(r.t), nil, r.address)
-	if err != nil || fingerprint != r.id {
-		r.t.Fatalf("the fingerprint is %v, %v", fingerprint, err)
+	proof, err := IdentifyServer(testContext(r.t), nil, r.address)
+	if err != nil || proof.ID != r.id || proof.Domain != "" {
+		r.t.Fatalf("the server is %+v, %v", proof, err)
 	}
 	p := &person{t: r.t, options: Options{Dir: r.t.TempDir(), Unlock: KeyFile()}}
-	client, err := Create(testContext(r.t), p.options, NewProfile{Username: name, Server: r.address, Fingerprint: fingerprint})
+	client, err := Create(testContext(r.t), p.options, NewProfile{Username: name, Server: r.address, Fingerprint: proof.ID})
 	if err != nil {
 		r.t.Fatal(err)
 	}

@@ -28,7 +28,7 @@ const (
 // Run keeps the line to the relay: it sends the outbox and receives, and
 // reconnects with growing pauses. It returns nil when ctx ends or the client is
 // closed, and otherwise what no retry can mend: [*ServerChangedError],
-// [ErrReplaced], [ErrNameTaken], [ErrInviteRequired] or [ErrInviteInvalid]
+// [*CertificateError], [ErrReplaced], [ErrNameTaken], [ErrInviteRequired] or [ErrInviteInvalid]
 // (of a registration that was not complete, or that the server lost), or [ErrStore].
 func (c *Client) Run(ctx context.Context) error {
 	if err := c.beginRun(); err != nil {
@@ -104,9 +104,10 @@ func (c *Client) sleep(ctx context.Context, d time.Duration) (woken bool) {
 func fatal(err error) bool {
 	var (
 		changed *ServerChangedError
+		refused *CertificateError
 		local   *storeError
 	)
-	return errors.As(err, &changed) || errors.As(err, &local) || errors.Is(err, ErrReplaced) ||
+	return errors.As(err, &changed) || errors.As(err, &refused) || errors.As(err, &local) || errors.Is(err, ErrReplaced) ||
 		errors.Is(err, ErrNameTaken) || errors.Is(err, ErrInviteRequired) || errors.Is(err, ErrInviteInvalid) || errors.Is(err, ErrClosed)
 }
 

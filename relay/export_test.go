@@ -1,9 +1,16 @@
 package relay
 
-import "context"
+import (
+	"context"
+	"crypto/tls"
+
+	"google.golang.org/grpc"
+)
 
 // TransportOptions lets the floor benchmark use the relay's transport.
-var TransportOptions = transportOptions
+func TransportOptions(certificate tls.Certificate, limits Limits) []grpc.ServerOption {
+	return transportOptions((&Config{Certificate: certificate}).tls(), limits)
+}
 
 // Sweep runs one round of what the relay does every hour.
 func (s *Server) Sweep(ctx context.Context) { s.sweep(ctx) }

@@ -51,6 +51,12 @@ func (ls *lines) drain() {
 	}
 }
 
+func (ls *lines) isDraining() bool {
+	ls.mu.RLock()
+	defer ls.mu.RUnlock()
+	return ls.draining
+}
+
 // offer hands a stored submission to those of its recipients who are connected.
 func (ls *lines) offer(s *Submission) {
 	if s.Err != nil {

@@ -26,13 +26,19 @@ import (
 type Config struct {
 	// Store keeps the data. Whoever opened it closes it, after Shutdown.
 	Store Store
-	// Certificate is presented to clients; see [LoadOrCreateCertificate]. Leaf
-	// must be set.
+	// Certificate is presented to clients, who know the server by its key; see
+	// [LoadOrCreateCertificate]. Leaf must be set.
 	Certificate tls.Certificate
-	Limits      Limits
-	Clock       func() time.Time // nil: time.Now
-	Logger      *slog.Logger     // nil: nothing is logged
-	Metrics     *Metrics         // nil: nobody sees them
+	// Domain, where it is set, is the DNS name that clients know the server by
+	// instead, from certificates that authorities issue.
+	Domain string
+	// GetCertificate, where it is set, is asked at every handshake, and Certificate
+	// is not presented. Without Domain it must keep to the key of Certificate.
+	GetCertificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
+	Limits         Limits
+	Clock          func() time.Time // nil: time.Now
+	Logger         *slog.Logger     // nil: nothing is logged
+	Metrics        *Metrics         // nil: nobody sees them
 	// OpenRegistration lets everybody register. Without it only who connects over
 	// a loopback address may, while the server listens on no other, and who has an
 	// invite code.
@@ -75,15 +81,16 @@ const sweepInterval = time.Hour
 // New returns a server that writes from now on and listens from Serve on. It
 // ends with Shutdown.
 func New(config Config) (*Server, error) {
-	if config.Certificate.Leaf == nil {
-		return nil, errors.New("the certificate has no leaf")
+	id, err := config.id()
+	if err != nil {
+		return nil, err
 	}
 	if err := config.Limits.check(); err != nil {
 		return nil, err
 	}
 	s := &Server{
 		store:            config.Store,
-		id:               identity.ServerIDOf(config.Certificate.Leaf.RawSubjectPublicKeyInfo),
+		id:               id,
 		limits:           config.Limits,
 		clock:            config.Clock,
 		log:              config.Logger,
@@ -123,8 +130,38 @@ func New(config Config) (*Server, error) {
 	return s, nil
 }
 
+// id is what clients know the server by.
+func (c *Config) id() (identity.ServerID, error) {
+	switch {
+	case c.Domain != "" && c.GetCertificate != nil:
+		return identity.ServerIDOfDomain(c.Domain), nil
+	case c.Domain != "":
+		return identity.ServerID{}, errors.New("a domain needs certificates that change")
+	case c.Certificate.Leaf == nil:
+		return identity.ServerID{}, errors.New("the certificate has no leaf")
+	}
+	return identity.ServerIDOf(c.Certificate.Leaf.RawSubjectPublicKeyInfo), nil
+}
+
+func (c *Config) tls() *tls.Config {
+	config := &tls.Config{
+		MinVersion:             tls.VersionTLS13,
+		SessionTicketsDisabled: true, // clients keep no sessions
+	}
+	if c.GetCertificate == nil {
+		config.Certificates = []tls.Certificate{c.Certificate}
+		return config
+	}
+	config.GetCertificate = c.GetCertificate
+	if c.Domain != "" {
+		// An ACME authority looks for its challenge under this name (RFC 8737).
+		config.NextProtos = []string{"h2", "acme-tls/1"}
+	}
+	return config
+}
+
 func (s *Server) newGRPC(config Config) *grpc.Server {
-	options := append(transportOptions(config.Certificate, s.limits), config.ServerOptions...)
+	options := append(transportOptions(config.tls(), s.limits), config.ServerOptions...)
 	options = append(options,
 		grpc.ChainUnaryInterceptor(s.authenticateUnary),
 		grpc.ChainStreamInterceptor(s.authenticateStream),
@@ -140,14 +177,10 @@ func (s *Server) newGRPC(config Config) *grpc.Server {
 // transportOptions set TLS and what a connection costs. An idle one has no read
 // buffer, shares its write buffer (grpc's default) and has fixed windows of
 // 64 KiB, which bound what a client can make the server hold.
-func transportOptions(certificate tls.Certificate, limits Limits) []grpc.ServerOption {
+func transportOptions(config *tls.Config, limits Limits) []grpc.ServerOption {
 	const window = 64 << 10
 	return []grpc.ServerOption{
-		grpc.Creds(noticing{credentials.NewTLS(&tls.Config{
-			Certificates:           []tls.Certificate{certificate},
-			MinVersion:             tls.VersionTLS13,
-			SessionTicketsDisabled: true, // clients keep no sessions
-		})}),
+		grpc.Creds(noticing{credentials.NewTLS(config)}),
 		grpc.MaxRecvMsgSize(limits.maxFrame()),
 		grpc.MaxHeaderListSize(8 << 10),
 		grpc.MaxConcurrentStreams(16),
@@ -159,6 +192,17 @@ func transportOptions(certificate tls.Certificate, limits Limits) []grpc.ServerO
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 15 * time.Second, PermitWithoutStream: true}),
 		grpc.WaitForHandlers(true),
 	}
+}
+
+// Ready returns why the server cannot serve now, or nil.
+func (s *Server) Ready(ctx context.Context) error {
+	if s.lines.isDraining() {
+		return errShutdown
+	}
+	if _, err := s.store.Device(ctx, identity.DeviceID{}); err != nil && !errors.Is(err, ErrUnknownDevice) {
+		return fmt.Errorf("reading the store: %w", err)
+	}
+	return nil
 }
 
 // ID returns the name of the server in request signatures and what clients pin.

@@ -11,7 +11,8 @@ import (
 type clientCommand struct {
 	profileFlags
 	trustFlags
-	Plain bool `help:"Chat line by line, on any terminal."`
+	Server string `placeholder:"HOST[:PORT]" help:"The server of a new profile, instead of the question."`
+	Plain  bool   `help:"Chat line by line, on any terminal."`
 }
 
 // Help is shown by client --help.
@@ -49,5 +50,5 @@ func (c *clientCommand) openOrCreate(env *environment, console *terminal.Console
 	if messenger.Exists(dir) {
 		return c.open(env, console)
 	}
-	return (&setup{env: env, console: console, dir: dir, trust: c.policy()}).run()
+	return (&setup{env: env, console: console, dir: dir, server: c.Server, trust: c.policy()}).run()
 }

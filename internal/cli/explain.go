@@ -88,6 +88,11 @@ func explainType(err error) *userError {
 			"SOMEBODY MAY STAND BETWEEN YOU AND %s; nothing was sent. Ask who runs it, and by another way. "+
 				"If it was set up anew, its accounts are gone: make a new one with sealpost client --profile and another name", e.Address)}
 	}
+	if e, ok := errors.AsType[*messenger.CertificateError](err); ok {
+		return &userError{status: exitFailure, code: "SERVER_CERTIFICATE", err: err, hint: fmt.Sprintf(
+			"nothing was sent. Either whoever runs %s has to renew its certificate, or SOMEBODY STANDS BETWEEN YOU AND IT; "+
+				"check this computer's clock too", e.Address)}
+	}
 	if _, ok := errors.AsType[*messenger.ProfileInUseError](err); ok {
 		return &userError{status: exitFailure, code: "PROFILE_IN_USE", err: err,
 			hint: "quit that one first, or use another profile with --profile"}

@@ -21,6 +21,7 @@ func TestExplain(t *testing.T) {
 		{&messenger.KeyChangedError{Username: "bob"}, exitKeyChanged, "KEY_CHANGED"},
 		{&messenger.UntrustedError{Username: "bob"}, exitKeyChanged, "NOT_VERIFIED"},
 		{&messenger.ServerChangedError{Address: "host:1"}, exitFailure, "SERVER_CHANGED"},
+		{&messenger.CertificateError{Address: "host:1", Err: errors.New("expired")}, exitFailure, "SERVER_CERTIFICATE"},
 		{&messenger.ProfileInUseError{PID: 7}, exitFailure, "PROFILE_IN_USE"},
 		{&messenger.TooLargeError{Size: 2, Limit: 1}, exitFailure, "TOO_LARGE"},
 		{&messenger.FailedError{Reason: "x"}, exitFailure, "NOT_SENT"},

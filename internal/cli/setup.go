@@ -26,11 +26,12 @@ type setup struct {
 	env     *environment
 	console *terminal.Console
 	dir     string
+	server  string // "": ask
 	trust   messenger.TrustPolicy
 }
 
 func (s *setup) run() (*messenger.Client, error) {
-	s.say("Welcome to Sealpost. Nothing is set up here yet: four questions.")
+	s.say("Welcome to Sealpost. Nothing is set up here yet: a few questions.")
 	username, err := ask(s, "Your name: ", identity.ParseUsername)
 	if err != nil {
 		return nil, err
@@ -112,29 +113,40 @@ func ask[T any](s *setup, question string, parse func(string) (T, error)) (T, er
 	}
 }
 
-// askServer asks for the address and for what its key should be, as SSH does.
+// askServer asks for the address and, as SSH does, for what the server's key
+// should be, unless its certificate proves its name.
 func (s *setup) askServer() (string, identity.ServerID, error) {
 	for {
-		address, err := ask(s, "Server ["+defaultServer+"]: ", parseServer)
+		address, err := s.address()
 		if err != nil {
 			return "", identity.ServerID{}, err
 		}
-		fingerprint, err := s.fingerprint(address)
-		if err == nil {
-			err = s.confirm(address, fingerprint)
-			return address, fingerprint, err
+		proof, err := s.identify(address)
+		if err == nil && proof.Domain != "" {
+			s.say("The server proved with its certificate that it is %s.", terminal.Printable(proof.Domain))
+			return address, proof.ID, nil
 		}
-		if !s.env.stdinIsTerminal() || !errors.Is(err, messenger.ErrServerUnavailable) {
+		if err == nil {
+			return address, proof.ID, s.confirm(address, proof.ID)
+		}
+		if s.server != "" || !s.env.stdinIsTerminal() || !errors.Is(err, messenger.ErrServerUnavailable) {
 			return "", identity.ServerID{}, err
 		}
 		s.say("%s", terminal.Printable(err.Error()))
 	}
 }
 
-func (s *setup) fingerprint(address string) (identity.ServerID, error) {
+func (s *setup) address() (string, error) {
+	if s.server != "" {
+		return parseServer(s.server)
+	}
+	return ask(s, "Server ["+defaultServer+"]: ", parseServer)
+}
+
+func (s *setup) identify(address string) (messenger.ServerProof, error) {
 	ctx, cancel := context.WithTimeout(s.env.ctx, networkTimeout)
 	defer cancel()
-	return messenger.ServerFingerprint(ctx, nil, address)
+	return messenger.IdentifyServer(ctx, nil, address)
 }
 
 func (s *setup) confirm(address string, fingerprint identity.ServerID) error {
