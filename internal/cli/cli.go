@@ -11,6 +11,7 @@ import (
 	"github.com/alecthomas/kong"
 	"golang.org/x/term"
 
+	"sealpost/internal/ops"
 	"sealpost/internal/terminal"
 )
 
@@ -72,6 +73,7 @@ func run(env *environment, args []string) (status int) {
 		kong.Exit(func(code int) { panic(exitRequest(code)) }),
 		kong.UsageOnError(),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoExpandSubcommands: true}),
+		kong.Vars{"acme_directory": ops.LetsEncrypt},
 		kong.Bind(env),
 	)
 	if err != nil {

@@ -47,6 +47,8 @@ func TestScript(t *testing.T) {
 			"register": register,
 			"takecode": takecode,
 			"lines":    lines,
+			"issue":    issue,
+			"get":      get,
 		},
 	})
 }

@@ -13,9 +13,11 @@ import (
 	"time"
 
 	"github.com/alecthomas/kong"
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/term"
 
 	"sealpost/identity"
+	"sealpost/internal/ops"
 	"sealpost/internal/terminal"
 	"sealpost/relay"
 	"sealpost/relay/sqlite"
@@ -32,6 +34,9 @@ type serverCommand struct {
 	dataFlag
 	Listen           string `default:"127.0.0.1:7443" help:"Address and port to listen on."`
 	OpenRegistration bool   `help:"Let everybody register. Without it, who is on this machine can, while the server listens on a loopback address, and who has an invite code."`
+
+	tlsFlags
+	Metrics string `placeholder:"HOST:PORT" help:"Serve metrics and health over HTTP there, such as on 127.0.0.1:9090 (default: nowhere)."`
 
 	Limits relay.Limits `embed:"" prefix:"limit-" group:"Limits (--print-config shows the defaults):"`
 
@@ -57,51 +62,114 @@ func (c *serverCommand) Run(env *environment, parsed *kong.Context) error {
 	return errors.Join(c.serve(env, store), store.Close())
 }
 
-func (c *serverCommand) serve(env *environment, store relay.Store) error {
-	certificate, err := relay.LoadOrCreateCertificate(c.dir())
+func (c *serverCommand) serve(env *environment, store *sqlite.Store) error {
+	log := newLogger(env)
+	source, err := c.certificates(c.dir(), log)
 	if err != nil {
-		return explainData(c.dir(), err)
+		return err
+	}
+	listeners, err := c.listen()
+	if err != nil {
+		return err
+	}
+	metrics := relay.NewMetrics()
+	server, err := relay.New(relay.Config{
+		Store: store, Limits: c.Limits, Logger: log, Metrics: metrics, OpenRegistration: c.OpenRegistration,
+		Certificate: source.pinned, GetCertificate: source.get, Domain: c.Domain,
+	})
+	if err != nil {
+		return errors.Join(fmt.Errorf("starting the server: %w", err), closeAll(listeners))
+	}
+	watch, err := c.watch(ops.Watched{
+		Metrics: []prometheus.Collector{metrics, store}, Ready: server.Ready, Expires: source.expires,
+	})
+	if err != nil {
+		return errors.Join(err, server.Shutdown(env.ctx), closeAll(listeners))
+	}
+	c.greet(env, listeners[0].Addr(), server.ID())
+	keeping, cancel := context.WithCancel(context.Background())
+	stop, err := source.keep(keeping, listeners[0].Addr())
+	if err != nil {
+		err = fmt.Errorf("keeping the certificate: %w", err)
+	}
+	err = errors.Join(err, serveUntilDone(env, server, listeners))
+	cancel()
+	stop()
+	return errors.Join(err, watch())
+}
+
+// listen returns the sockets that the service manager opened, or opens one.
+func (c *serverCommand) listen() ([]net.Listener, error) {
+	listeners, err := ops.Inherited()
+	if err != nil || len(listeners) > 0 {
+		return listeners, err
 	}
 	listener, err := net.Listen("tcp", c.Listen)
 	if err != nil {
-		return c.explainListen(err)
+		return nil, explainListen("--listen", c.Listen, err)
 	}
-	server, err := relay.New(relay.Config{
-		Store: store, Certificate: certificate, Limits: c.Limits,
-		Logger: newLogger(env), OpenRegistration: c.OpenRegistration,
-	})
+	return []net.Listener{listener}, nil
+}
+
+func closeAll(listeners []net.Listener) (err error) {
+	for _, l := range listeners {
+		err = errors.Join(err, l.Close())
+	}
+	return err
+}
+
+// watch serves metrics and health if somebody wants them, and returns what ends
+// that.
+func (c *serverCommand) watch(watched ops.Watched) (stop func() error, err error) {
+	if c.Metrics == "" {
+		return func() error { return nil }, nil
+	}
+	listener, err := net.Listen("tcp", c.Metrics)
 	if err != nil {
-		return errors.Join(fmt.Errorf("starting the server: %w", err), listener.Close())
+		return nil, explainListen("--metrics", c.Metrics, err)
 	}
-	c.greet(env, listener.Addr(), server.ID())
-	return serveUntilDone(env, server, listener)
+	return ops.NewWatch(listener, watched).Close, nil
 }
 
 // serveUntilDone serves until env ends or serving fails. A second signal ends the
 // process at once: the first gave its handler up.
-func serveUntilDone(env *environment, server *relay.Server, listener net.Listener) error {
-	served := make(chan error, 1)
-	go func() { served <- server.Serve(listener) }()
+func serveUntilDone(env *environment, server *relay.Server, listeners []net.Listener) error {
+	served := make(chan error, len(listeners))
+	for _, l := range listeners {
+		go func() { served <- server.Serve(l) }()
+	}
+	ops.Notify(ops.Serving)
 	var err error
+	ended := 0
 	select {
 	case <-env.ctx.Done():
 		signal.Reset(os.Interrupt, syscall.SIGTERM)
 		fmt.Fprintln(env.stderr, "sealpost: stopping")
 	case err = <-served:
-		served <- nil
+		ended = 1
 	}
+	ops.Notify(ops.Stopping)
 	ctx, cancel := context.WithTimeout(context.Background(), shutdownTime)
 	defer cancel()
 	if shutdown := server.Shutdown(ctx); shutdown != nil && !errors.Is(shutdown, context.DeadlineExceeded) {
 		err = errors.Join(err, shutdown)
 	}
-	return errors.Join(err, <-served)
+	for ; ended < len(listeners); ended++ {
+		err = errors.Join(err, <-served)
+	}
+	return err
 }
 
 // greet prints what a person needs to connect.
 func (c *serverCommand) greet(env *environment, address net.Addr, id identity.ServerID) {
-	fmt.Fprintf(env.stdout, "address      %s\nfingerprint  %s\n", address, id)
-	fmt.Fprintf(env.stdout, "connect      sealpost client   (server: %s; compare the fingerprint)\n", address)
+	fmt.Fprintf(env.stdout, "address      %s\n", address)
+	if c.Domain != "" {
+		_, port, _ := net.SplitHostPort(address.String())
+		fmt.Fprintf(env.stdout, "domain       %[1]s\nconnect      sealpost client --server %[1]s:%[2]s\n", c.Domain, port)
+	} else {
+		fmt.Fprintf(env.stdout, "fingerprint  %s\n", id)
+		fmt.Fprintf(env.stdout, "connect      sealpost client   (server: %s; compare the fingerprint)\n", address)
+	}
 	if tcp, ok := address.(*net.TCPAddr); ok && !tcp.IP.IsLoopback() && !c.OpenRegistration {
 		c.greetByInvite(env)
 	}
@@ -115,16 +183,16 @@ func newLogger(env *environment) *slog.Logger {
 	return slog.New(slog.NewJSONHandler(terminal.JSONWriter(env.stderr), nil))
 }
 
-func (c *serverCommand) explainListen(err error) error {
-	explained := &userError{status: exitFailure, err: fmt.Errorf("listening on %s: %w", c.Listen, err)}
+func explainListen(flag, address string, err error) error {
+	explained := &userError{status: exitFailure, err: fmt.Errorf("listening on %s: %w", address, err)}
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
-		explained.err = fmt.Errorf("listening on %s: the port is in use", c.Listen)
-		explained.code, explained.hint = "PORT_IN_USE", "stop what listens there, or choose another port with --listen"
+		explained.err = fmt.Errorf("listening on %s: the port is in use", address)
+		explained.code, explained.hint = "PORT_IN_USE", "stop what listens there, or choose another port with "+flag
 	case errors.Is(err, fs.ErrPermission):
-		explained.code, explained.hint = "PORT_NOT_ALLOWED", "ports below 1024 need rights; choose another with --listen"
+		explained.code, explained.hint = "PORT_NOT_ALLOWED", "ports below 1024 need rights; choose another with "+flag
 	default:
-		explained.code, explained.hint = "LISTEN", "--listen takes HOST:PORT, such as 127.0.0.1:7443 or :7443"
+		explained.code, explained.hint = "LISTEN", flag+" takes HOST:PORT, such as 127.0.0.1:7443 or :7443"
 	}
 	return explained
 }

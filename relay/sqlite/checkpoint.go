@@ -15,14 +15,15 @@ const checkpointPages = 4000
 type checkpointer struct {
 	conn   *sqlite3.Conn
 	writer *sync.Mutex // held while somebody writes
+	told   *metrics
 
 	wake    chan struct{}
 	quit    chan struct{}
 	stopped chan struct{}
 }
 
-func (c *checkpointer) init(writer *sync.Mutex) {
-	c.writer = writer
+func (c *checkpointer) init(writer *sync.Mutex, told *metrics) {
+	c.writer, c.told = writer, told
 	c.wake = make(chan struct{}, 1)
 	c.quit = make(chan struct{})
 	c.stopped = make(chan struct{})
@@ -56,7 +57,9 @@ func (c *checkpointer) run() {
 // the log start from its beginning again. An error, such as a full disk, leaves
 // the log as it is; the next commit wakes the checkpointer again.
 func (c *checkpointer) checkpoint() {
+	defer timed(c.told.checkpoint)()
 	if _, _, err := c.conn.WALCheckpoint("main", sqlite3.CHECKPOINT_PASSIVE); err != nil {
+		c.told.checkpointsFailed.Inc()
 		return
 	}
 	c.writer.Lock()

@@ -22,6 +22,7 @@ type Store struct {
 
 	readers      readerPool
 	checkpointer checkpointer
+	metrics      metrics
 
 	devices deviceCache
 
@@ -54,11 +55,11 @@ type usage struct {
 }
 
 func newStore(dsn string) *Store {
-	s := &Store{dsn: dsn, usage: make(map[int64]usage), recent: make(map[submissionKey]struct{})}
+	s := &Store{dsn: dsn, metrics: newMetrics(), usage: make(map[int64]usage), recent: make(map[submissionKey]struct{})}
 	s.readers.init(dsn)
 	s.devices.mailboxes = make(map[identity.DeviceID]int64)
 	s.groups.clear()
-	s.checkpointer.init(&s.mu)
+	s.checkpointer.init(&s.mu, &s.metrics)
 	return s
 }
 

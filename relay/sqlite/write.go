@@ -112,7 +112,10 @@ func (s *Store) transaction(f func() error) (err error) {
 	if err != nil {
 		return fmt.Errorf("beginning a transaction: %w", err)
 	}
-	defer tx.End(&err)
+	defer func() {
+		defer timed(s.metrics.commit)()
+		tx.End(&err)
+	}()
 	return f()
 }
 

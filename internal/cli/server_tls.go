@@ -1,0 +1,100 @@
+package cli
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"strings"
+	"time"
+
+	"sealpost/internal/ops"
+	"sealpost/relay"
+)
+
+// tlsFlags say where the server's certificate comes from.
+type tlsFlags struct {
+	TLSCert       string `name:"tls-cert" type:"path" placeholder:"FILE" help:"Certificate in PEM, with its chain, instead of the server's own. It is read again when it changes."`
+	TLSKey        string `name:"tls-key" type:"path" placeholder:"FILE" help:"Private key of --tls-cert, in PEM."`
+	Domain        string `placeholder:"NAME" help:"Name by which clients know the server, instead of by its key. Without --tls-cert the certificate is had by ACME; the authority connects to port 443 of the name, and its terms are agreed to."`
+	ACMEDirectory string `name:"acme-directory" default:"${acme_directory}" placeholder:"URL" help:"ACME authority (default: ${default})."`
+	ACMERoots     string `name:"acme-roots" type:"path" placeholder:"FILE" help:"Certificates in PEM that the authority's own is checked against (default: the system's)."`
+}
+
+// A certificateSource is what a server presents to its clients.
+type certificateSource struct {
+	pinned  tls.Certificate // whose key clients pin, if they do
+	get     func(*tls.ClientHelloInfo) (*tls.Certificate, error)
+	expires func() time.Time
+	// keep has the certificate renewed until ctx ends, and returns what to call
+	// then.
+	keep func(ctx context.Context, listening net.Addr) (stop func(), err error)
+}
+
+func (f *tlsFlags) certificates(data string, log *slog.Logger) (*certificateSource, error) {
+	f.Domain = strings.ToLower(strings.TrimSuffix(f.Domain, "."))
+	switch {
+	case (f.TLSCert == "") != (f.TLSKey == ""):
+		return nil, &userError{status: exitUsage, code: "USAGE", err: errors.New("--tls-cert and --tls-key go together")}
+	case f.Domain != "" && (net.ParseIP(f.Domain) != nil || strings.ContainsAny(f.Domain, ":/*@ ")):
+		return nil, &userError{status: exitUsage, code: "USAGE", err: errors.New("--domain takes a name, such as chat.example.org")}
+	case f.TLSCert != "":
+		return f.fromFiles(log)
+	case f.Domain != "":
+		return f.fromACME(data, log)
+	}
+	own, err := relay.LoadOrCreateCertificate(data)
+	if err != nil {
+		return nil, explainData(data, err)
+	}
+	return &certificateSource{pinned: own, expires: func() time.Time { return own.Leaf.NotAfter }, keep: keepNothing}, nil
+}
+
+func keepNothing(context.Context, net.Addr) (func(), error) { return func() {}, nil }
+
+func (f *tlsFlags) fromFiles(log *slog.Logger) (*certificateSource, error) {
+	files, err := ops.LoadCertificateFiles(f.TLSCert, f.TLSKey, f.Domain)
+	if err != nil {
+		explained := &userError{status: exitFailure, code: "CERTIFICATE", err: fmt.Errorf("reading the certificate %s: %w", f.TLSCert, err)}
+		switch {
+		case errors.Is(err, ops.ErrNeedsDomain):
+			explained.hint = "clients check such a certificate by its name: say it with --domain"
+		case errors.Is(err, ops.ErrSelfSigned):
+			explained.hint = "leave out --domain: clients pin the key of a self-signed certificate"
+		case errors.Is(err, fs.ErrPermission), errors.Is(err, fs.ErrNotExist):
+			explained.hint = "--tls-cert and --tls-key name files that the server may read"
+		default:
+			explained.hint = "--tls-cert takes the certificate and its chain in PEM, --tls-key its key, for the name of --domain"
+		}
+		return nil, explained
+	}
+	return &certificateSource{
+		pinned: files.Current(), get: files.GetCertificate, expires: files.Expires,
+		keep: func(ctx context.Context, _ net.Addr) (func(), error) {
+			done := make(chan struct{})
+			go func() {
+				defer close(done)
+				files.Watch(ctx, log)
+			}()
+			return func() { <-done }, nil
+		},
+	}, nil
+}
+
+func (f *tlsFlags) fromACME(data string, log *slog.Logger) (*certificateSource, error) {
+	acme, err := ops.NewACME(ops.ACMEConfig{
+		Domain: f.Domain, Directory: f.ACMEDirectory, Roots: f.ACMERoots, Dir: data, Log: log,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("preparing for the ACME authority: %w", err)
+	}
+	return &certificateSource{
+		get: acme.GetCertificate, expires: acme.Expires,
+		keep: func(ctx context.Context, listening net.Addr) (func(), error) {
+			return acme.Close, acme.Obtain(ctx, listening)
+		},
+	}, nil
+}
