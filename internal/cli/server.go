@@ -72,10 +72,14 @@ func (c *serverCommand) serve(env *environment, store *sqlite.Store) error {
 	if err != nil {
 		return err
 	}
+	traces, err := ops.NewTraces(env.ctx, log)
+	if err != nil {
+		return errors.Join(err, closeAll(listeners))
+	}
 	metrics := relay.NewMetrics()
 	server, err := relay.New(relay.Config{
 		Store: store, Limits: c.Limits, Logger: log, Metrics: metrics, OpenRegistration: c.OpenRegistration,
-		Certificate: source.pinned, GetCertificate: source.get, Domain: c.Domain,
+		Certificate: source.pinned, GetCertificate: source.get, Domain: c.Domain, ServerOptions: traces.ServerOptions(),
 	})
 	if err != nil {
 		return errors.Join(fmt.Errorf("starting the server: %w", err), closeAll(listeners))
@@ -95,6 +99,9 @@ func (c *serverCommand) serve(env *environment, store *sqlite.Store) error {
 	err = errors.Join(err, serveUntilDone(env, server, listeners))
 	cancel()
 	stop()
+	ending, cancel := context.WithTimeout(context.Background(), shutdownTime)
+	defer cancel()
+	traces.Close(ending)
 	return errors.Join(err, watch())
 }
 
