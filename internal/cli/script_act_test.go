@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/creack/pty"
@@ -47,11 +48,12 @@ func setupActors(env *testscript.Env) { env.Values[actorsKey{}] = map[string]*ac
 //	act NAME resize COLUMNS
 //	act NAME eof              ends the input
 //	act NAME interrupt        sends SIGINT
+//	act NAME term             sends SIGTERM
 //	act NAME status N         waits for the end
 //	act NAME save FILE        writes the output so far to a file
 func act(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 {
-		ts.Fatalf("usage: act NAME start|type|keys|expect|resize|eof|interrupt|status|save [ARG...]")
+		ts.Fatalf("usage: act NAME start|type|keys|expect|resize|eof|interrupt|term|status|save [ARG...]")
 	}
 	actors := ts.Value(actorsKey{}).(map[string]*actor)
 	name, verb, args := args[0], args[1], args[2:]
@@ -75,6 +77,8 @@ func act(ts *testscript.TestScript, neg bool, args []string) {
 		a.expect(ts, argument)
 	case "resize":
 		a.resize(ts, argument)
+	case "term":
+		ts.Check(a.cmd.Process.Signal(syscall.SIGTERM))
 	case "eof":
 		ts.Check(a.input.Close())
 	case "interrupt":

@@ -49,6 +49,7 @@ func TestScript(t *testing.T) {
 			"lines":    lines,
 			"issue":    issue,
 			"get":      get,
+			"silent":   silent,
 		},
 	})
 }
