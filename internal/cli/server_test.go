@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -116,5 +117,26 @@ func BenchmarkServerStart(b *testing.B) {
 				b.StartTimer()
 			}
 		})
+	}
+}
+
+// TestEverySettingIsExplained looks for the flags in the documentation.
+func TestEverySettingIsExplained(t *testing.T) {
+	text, err := os.ReadFile("../../docs/operations.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var help bytes.Buffer
+	if status := run(&environment{ctx: t.Context(), stdin: os.Stdin, stdout: &help, stderr: io.Discard}, []string{"server", "--help"}); status != exitOK {
+		t.Fatalf("exit status %d", status)
+	}
+	flags := regexp.MustCompile(`(?m)^ +--([a-z-]+)`).FindAllStringSubmatch(help.String(), -1)
+	if len(flags) < 20 {
+		t.Fatalf("only the flags %v", flags)
+	}
+	for _, flag := range flags {
+		if !strings.HasPrefix(flag[1], "limit-") && !bytes.Contains(text, []byte("`--"+flag[1])) && !bytes.Contains(text, []byte("--"+flag[1]+"`")) {
+			t.Errorf("docs/operations.md does not explain --%s", flag[1])
+		}
 	}
 }
