@@ -28,7 +28,19 @@ type Group struct {
 	status    groupStatus
 	reInit    *ReInit // where status is groupReinitialised
 
+	inviter *Member // who signed the Welcome that brought us; not saved
+
 	saved savedState
+}
+
+// Inviter returns the member whose Welcome brought us into the group, as it was
+// then (RFC 9420, Section 12.4.3.1: the signer of the GroupInfo). It is known from
+// [Client.Join] until the group is loaded anew.
+func (g *Group) Inviter() (m Member, known bool) {
+	if g.inviter == nil {
+		return Member{}, false
+	}
+	return *g.inviter, true
 }
 
 type groupStatus uint8

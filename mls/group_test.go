@@ -166,3 +166,16 @@ func TestSaveAndLoad(t *testing.T) {
 	r.members[1].group.DiscardPendingCommit()
 	save()
 }
+
+func TestInviter(t *testing.T) {
+	r := newRoom(t, DefaultCipherSuite, Config{}, 3)
+	alice, bob := r.members[0], r.members[1]
+	joined := r.add(bob, 1, Config{})[0]
+	inviter, known := joined.group.Inviter()
+	if !known || inviter.Index != bob.group.OwnIndex() || !inviter.Credential.Equal(bob.id.Credential) {
+		t.Errorf("the inviter is %v (%v), want bob", inviter.Index, known)
+	}
+	if _, known := alice.group.Inviter(); known {
+		t.Error("who made the group was invited by somebody")
+	}
+}

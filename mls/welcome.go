@@ -328,6 +328,9 @@ func (j *joiner) enter(index *treeIndex, pskSecret []byte) error {
 		client: j.client, suite: j.suite, signer: j.signer, epoch: epoch, index: index,
 		private: private, interim: j.suite.interimTranscriptHash(confirmed, tag), tag: tag,
 	}
+	if inviter, ok := j.group.Member(j.info.Signer); ok {
+		j.group.inviter = &inviter
+	}
 	public, err := Identity{Signer: j.signer}.publicKey(j.suite)
 	if err != nil {
 		return err
