@@ -1,6 +1,8 @@
 package mls
 
 import (
+	"bytes"
+	"crypto/ecdh"
 	"crypto/hkdf"
 	"crypto/hmac"
 	"crypto/hpke"
@@ -197,13 +199,43 @@ func newKeyPair(key hpke.PrivateKey) (*keyPair, error) {
 	return &keyPair{private: key, secret: secret, public: key.PublicKey().Bytes()}, nil
 }
 
-// checkPublicKey refuses an HPKE public key that nobody could encrypt to.
+// checkPublicKey refuses an HPKE public key that nobody could encrypt to. A point of
+// small order of X25519 is one (RFC 9180, Section 7.1.4), and looks like any other
+// until somebody tries.
 func (s *suite) checkPublicKey(publicKey []byte) error {
 	if _, err := s.kem.NewPublicKey(publicKey); err != nil {
 		return fmt.Errorf("%w: HPKE public key", ErrInvalidKey)
 	}
+	if id := s.kem.ID(); id != kemX25519 && id != kemMLKEM768X25519 {
+		return nil
+	}
+	point, err := ecdh.X25519().NewPublicKey(publicKey[len(publicKey)-x25519Size:])
+	if err == nil {
+		_, err = smallOrderProbe.ECDH(point)
+	}
+	if err != nil {
+		return fmt.Errorf("%w: HPKE public key", ErrInvalidKey)
+	}
 	return nil
 }
+
+// KEMs whose public keys end in a point of X25519 (RFC 9180, Section 7.1;
+// draft-connolly-cfrg-xwing-kem).
+const (
+	kemX25519         = 0x0020
+	kemMLKEM768X25519 = 0x647a
+	x25519Size        = 32
+)
+
+// smallOrderProbe is multiplied with points to see whether they have a small order.
+// Any scalar does; this one is no secret.
+var smallOrderProbe = func() *ecdh.PrivateKey {
+	scalar, err := ecdh.X25519().NewPrivateKey(bytes.Repeat([]byte{8}, x25519Size))
+	if err != nil {
+		panic(err) // fixed input, tested
+	}
+	return scalar
+}()
 
 // open decrypts with the suite's AEAD.
 func (s *suite) open(key, nonce, ciphertext, aad []byte) ([]byte, error) {
