@@ -28,6 +28,7 @@ func TestNothingIsLostWhenTheRelayIsKilled(t *testing.T) {
 	relay := p.startRelay()
 	p.register("alice")
 	p.register("bob")
+	p.accept("bob", "alice")
 
 	var written []string
 	for round := range *killRounds {
@@ -132,6 +133,14 @@ func (p *program) register(name string) {
 	cmd.Stdin = strings.NewReader(name + "\n" + p.listen + "\nyes\n\n")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		p.t.Fatalf("registering %s: %v\n%s", name, err, out)
+	}
+}
+
+// accept lets somebody write to a profile.
+func (p *program) accept(profile, name string) {
+	p.t.Helper()
+	if out, err := p.command("accept", "--profile", profile, name).CombinedOutput(); err != nil {
+		p.t.Fatalf("accepting %s: %v\n%s", name, err, out)
 	}
 }
 

@@ -16,7 +16,7 @@ func newRecord(t testing.TB, username Username) (AccountPrivateKey, DevicePrivat
 	t.Helper()
 	account, device := GenerateAccountKey(), GenerateDeviceKey()
 	certificate := IssueCertificate(account, username, device.Public(), NewDeviceID(), issued)
-	record, err := SignDeviceRecord(device, certificate, bytes.Repeat([]byte{7}, MessageKeySize), "age1pq1example")
+	record, err := SignDeviceRecord(device, certificate, "age1pq1example")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -29,7 +29,7 @@ func TestDeviceRecordRoundTrip(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got.Certificate != record.Certificate || got.FileRecipient != record.FileRecipient || !bytes.Equal(got.MessageKey, record.MessageKey) {
+	if got.Certificate != record.Certificate || got.FileRecipient != record.FileRecipient {
 		t.Errorf("got %+v, want %+v", got, record)
 	}
 }
@@ -76,7 +76,7 @@ func TestCertificateOfAnotherAccountKey(t *testing.T) {
 		t.Errorf("account key swapped: got %v, want %v", err, ErrSignature)
 	}
 	other := IssueCertificate(mallory, "bob", GenerateDeviceKey().Public(), NewDeviceID(), issued)
-	if _, err := SignDeviceRecord(device, other, record.MessageKey, "age1pq1example"); err == nil {
+	if _, err := SignDeviceRecord(device, other, "age1pq1example"); err == nil {
 		t.Error("a record over a certificate for another device key was signed")
 	}
 }
@@ -110,7 +110,7 @@ func TestPrivateKeysPrintAsPlaceholder(t *testing.T) {
 // attacker chooses the bytes (attack B19).
 func TestAttackB19ContextsDoNotMix(t *testing.T) {
 	key := GenerateDeviceKey()
-	contexts := []Context{ContextCertificate, ContextDeviceRecord, ContextRequest, ContextMessage, ContextFile}
+	contexts := []Context{ContextCertificate, ContextDeviceRecord, ContextRequest, ContextRejoin, ContextFile}
 	message := []byte("the same bytes")
 	for _, made := range contexts {
 		signature := key.Sign(made, message)
@@ -128,7 +128,7 @@ func TestAttackB19ContextsDoNotMix(t *testing.T) {
 	}
 	// A request that a server makes a device sign is no certificate.
 	request := NewRequest(ServerID{}, "/x", NewDeviceID(), issued)
-	if key.Public().Verify(ContextMessage, request.signed(), request.Sign(key)) == nil {
+	if key.Public().Verify(ContextRejoin, request.signed(), request.Sign(key)) == nil {
 		t.Error("a request signature passed as a message signature")
 	}
 }

@@ -16,8 +16,8 @@ const (
 	ContextDeviceRecord Context = "sealpost device record v1"
 	// ContextRequest: a device key signs a call to a server.
 	ContextRequest Context = "sealpost request v1"
-	// ContextMessage: a device key signs a sealed message.
-	ContextMessage Context = "sealpost message v1"
+	// ContextRejoin: a device key signs a request to be taken into a group again.
+	ContextRejoin Context = "sealpost rejoin v1"
 	// ContextFile: a device key signs a chunk of an encrypted file.
 	ContextFile Context = "sealpost file v1"
 )

@@ -9,30 +9,21 @@ import (
 	"golang.org/x/crypto/cryptobyte"
 )
 
-// Sizes of a device record.
-const (
-	// MessageKeySize is the size in bytes of an HPKE public key of the hybrid
-	// KEM MLKEM768-X25519.
-	MessageKeySize = 1216
-	// MaxDeviceRecordLen bounds an encoded device record, in bytes.
-	MaxDeviceRecordLen = 4096
-)
+// MaxDeviceRecordLen bounds an encoded device record, in bytes.
+const MaxDeviceRecordLen = 4096
 
 // fileRecipientPattern keeps what could disturb a terminal or name a program out
 // of a string that people are shown; age checks the rest.
 var fileRecipientPattern = regexp.MustCompile(`^age1[a-z0-9]+$`)
 
 // A DeviceRecord is what a server's directory holds about a device: its
-// certificate and its public encryption keys, signed by the device key.
+// certificate and the key that files are encrypted to, signed by the device key.
 //
-// Its encoding, in network byte order: the certificate, the message key in
-// [MessageKeySize] bytes, a uint16 length and the text of the file recipient,
-// the signature by the device key over all before it in 64 bytes.
+// Its encoding, in network byte order: the certificate, a uint16 length and the text
+// of the file recipient, the signature by the device key over all before it in 64
+// bytes.
 type DeviceRecord struct {
 	Certificate Certificate
-	// MessageKey is the HPKE public key (MLKEM768-X25519) that messages for the
-	// device are sealed to.
-	MessageKey []byte
 	// FileRecipient is the age recipient ("age1pq1...") that files for the
 	// account are encrypted to.
 	FileRecipient string
@@ -40,14 +31,14 @@ type DeviceRecord struct {
 }
 
 // SignDeviceRecord makes the record of the device that key belongs to.
-func SignDeviceRecord(key DevicePrivateKey, certificate Certificate, messageKey []byte, fileRecipient string) (DeviceRecord, error) {
+func SignDeviceRecord(key DevicePrivateKey, certificate Certificate, fileRecipient string) (DeviceRecord, error) {
 	if key.Public() != certificate.DeviceKey {
 		return DeviceRecord{}, errors.New("the certificate is for another device key")
 	}
-	if len(messageKey) != MessageKeySize || len(fileRecipient) > MaxDeviceRecordLen || !fileRecipientPattern.MatchString(fileRecipient) {
+	if len(fileRecipient) > MaxDeviceRecordLen || !fileRecipientPattern.MatchString(fileRecipient) {
 		return DeviceRecord{}, fmt.Errorf("%w: an encryption key of the wrong form", ErrCertificate)
 	}
-	r := DeviceRecord{Certificate: certificate, MessageKey: messageKey, FileRecipient: fileRecipient}
+	r := DeviceRecord{Certificate: certificate, FileRecipient: fileRecipient}
 	r.signature = key.Sign(ContextDeviceRecord, r.signed())
 	if n := len(r.Marshal()); n > MaxDeviceRecordLen {
 		return DeviceRecord{}, fmt.Errorf("%w: a device record of %d bytes", ErrCertificate, n)
@@ -61,7 +52,6 @@ func (r DeviceRecord) Marshal() []byte { return append(r.signed(), r.signature..
 func (r DeviceRecord) signed() []byte {
 	var b cryptobyte.Builder
 	b.AddBytes(r.Certificate.Marshal())
-	b.AddBytes(r.MessageKey)
 	b.AddUint16LengthPrefixed(func(b *cryptobyte.Builder) { b.AddBytes([]byte(r.FileRecipient)) })
 	return b.BytesOrPanic() // panics only over a recipient of 64 KiB, which no constructor lets in
 }
@@ -78,16 +68,14 @@ func ParseDeviceRecord(b []byte) (DeviceRecord, error) {
 	if err != nil {
 		return DeviceRecord{}, err
 	}
-	var messageKey, proof []byte
+	var proof []byte
 	var recipient cryptobyte.String
-	if !s.ReadBytes(&messageKey, MessageKeySize) ||
-		!s.ReadUint16LengthPrefixed(&recipient) || !fileRecipientPattern.Match(recipient) ||
+	if !s.ReadUint16LengthPrefixed(&recipient) || !fileRecipientPattern.Match(recipient) ||
 		!s.ReadBytes(&proof, ed25519.SignatureSize) || !s.Empty() {
 		return DeviceRecord{}, fmt.Errorf("%w: the device record does not parse", ErrCertificate)
 	}
 	r := DeviceRecord{
 		Certificate:   certificate,
-		MessageKey:    append([]byte(nil), messageKey...),
 		FileRecipient: string(recipient),
 		signature:     append([]byte(nil), proof...),
 	}

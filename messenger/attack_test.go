@@ -1,196 +1,240 @@
 package messenger
 
 import (
-	"bytes"
+	"context"
+	"slices"
+	"strings"
 	"testing"
 
+	"google.golang.org/grpc"
+
+	"sealpost/api"
+	"sealpost/content"
 	"sealpost/identity"
+	"sealpost/internal/malice"
+	"sealpost/mls"
 )
 
-// pair is Alice, connected, and Bob as somebody who can seal what he likes, known
-// to Alice and listed.
-func pair(t *testing.T) (*fakeRelay, *person, *person) {
+// newEnemy returns a real relay with an enemy on every line.
+func newEnemy(t testing.TB, change ...func(*realRelay)) (*realRelay, *malice.Relay) {
 	t.Helper()
-	relay := newFakeRelay(t)
-	alice, bob := newPerson(t, relay, "alice", TrustTOFU), newPerson(t, relay, "bob", TrustTOFU)
-	alice.online()
-	return relay, alice, bob
+	enemy := new(malice.Relay)
+	r := &realRelay{t: t, dir: t.TempDir(), address: "127.0.0.1:0", limits: defaultLimits(), options: enemy.ServerOptions(), tap: newTap()}
+	for _, c := range change {
+		c(r)
+	}
+	r.start()
+	t.Cleanup(func() { r.stop() })
+	return r, enemy
 }
 
-// wrote seals a text as this person's device, with any counter.
-func (p *person) wrote(to *person, counter uint64, text string) []byte {
+// pair returns two people on line who accepted each other, and the conversation.
+func pair(r *realRelay) (alice, bob *person, in ConversationID) {
+	r.t.Helper()
+	people := r.online("alice", "bob")
+	befriend(people[0], people[1])
+	return people[0], people[1], people[0].DirectID("bob")
+}
+
+// circle returns a group of people on line, of which the first is the administrator.
+func circle(r *realRelay, names ...identity.Username) ([]*person, ConversationID) {
+	r.t.Helper()
+	people := r.online(names...)
+	for i, p := range people {
+		for _, other := range people[:i] {
+			befriend(p, other)
+		}
+	}
+	v, err := people[0].CreateGroup(testContext(r.t), "circle", names[1:])
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	for _, p := range people {
+		p.until("the group is there", func() bool {
+			all, err := p.Members(testContext(r.t), v.ID)
+			return err == nil && len(all) == len(names)
+		})
+	}
+	return people, v.ID
+}
+
+func (p *person) device() string { return p.Self().DeviceID.String() }
+
+// reconnect ends the line and begins another, as a relay can at any time.
+func (p *person) reconnect() {
 	p.t.Helper()
-	c := testContent(text)
-	c.counter = counter
-	payload, err := p.seals().Seal(to.record(), c)
+	p.offline()
+	p.online()
+}
+
+// happened fails a test whose attack did not take place.
+func happened(t testing.TB, enemy *malice.Relay, attack malice.Attack) {
+	t.Helper()
+	if enemy.Count(attack) == 0 {
+		t.Fatalf("the attack %s did not take place", attack)
+	}
+}
+
+// awaitAside waits until so many envelopes are put aside for a reason, and checks
+// that each reason is one harmless line.
+func (p *person) awaitAside(n int, why refusal) {
+	p.t.Helper()
+	count := func() int {
+		found := 0
+		for _, q := range p.quarantine() {
+			if q.Reason == "" || strings.ContainsAny(q.Reason, "\n\x1b") {
+				p.t.Errorf("reason %q is not one harmless line", q.Reason)
+			}
+			if q.Reason == string(why) {
+				found++
+			}
+		}
+		return found
+	}
+	p.until("envelopes are put aside because "+string(why), func() bool { return count() >= n })
+}
+
+// hasRow says whether a conversation shows a row, in the short form of rows.
+func (p *person) hasRow(in ConversationID, row string) bool {
+	p.t.Helper()
+	return slices.Contains(p.rows(in), row)
+}
+
+// An insider has the keys of a genuine member, and a client that keeps no rule.
+type insider struct {
+	*person
+	group  *group
+	mls    *mls.Group
+	stream grpc.BidiStreamingClient[api.ClientFrame, api.ServerFrame]
+}
+
+// turn gives the keys of a member to an insider. The member's own client goes off
+// line.
+func turn(p *person, in ConversationID) *insider {
+	p.t.Helper()
+	p.offline()
+	ctx, cancel := context.WithCancel(context.Background())
+	p.t.Cleanup(cancel)
+	v, err := p.findConversation(ctx, p.store.reader, in)
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	return payload
+	i := &insider{person: p}
+	if i.group, err = currentGroup(ctx, p.store.reader, v.id); err != nil || i.group == nil {
+		p.t.Fatalf("no group to attack: %v", err)
+	}
+	if i.mls, err = p.groups.load(ctx, p.store.reader, i.group.id); err != nil {
+		p.t.Fatal(err)
+	}
+	i.connect(ctx)
+	return i
 }
 
-func TestAttackF5PoisonStopsNothing(t *testing.T) {
-	relay, alice, bob := pair(t)
-	good := bob.wrote(alice, 1, "good")
-	poison := [][]byte{nil, {1}, bytes.Repeat([]byte("plain text "), 300), good[:len(good)-1], bob.wrote(bob, 1, "not for alice")}
-	spoilt := bytes.Clone(good)
-	spoilt[200] ^= 1
-	relay.inject(alice.Self().DeviceID, append(append(poison, spoilt), good, bob.wrote(alice, 2, "still here"))...)
-	relay.awaitEmpty(t, alice.Self().DeviceID)
-	wantRows(t, alice, bob, "good", "still here")
-	aside := alice.quarantine()
-	if len(aside) != len(poison)+1 {
-		t.Errorf("%d put aside", len(aside))
+func (i *insider) connect(ctx context.Context) {
+	i.t.Helper()
+	conn, err := i.line.connect(ctx)
+	if err != nil {
+		i.t.Fatal(err)
 	}
-	for _, q := range aside {
-		if q.Reason == "" || q.Held || q.From != "" {
-			t.Errorf("got %+v", q)
-		}
-	}
-	relay.inject(alice.Self().DeviceID, poison...) // the same again is said once
-	relay.awaitEmpty(t, alice.Self().DeviceID)
-	if again := alice.quarantine(); len(again) != len(aside) {
-		t.Errorf("%d put aside after a repeat", len(again))
+	if i.stream, err = api.NewDeliveryClient(conn).Connect(ctx); err != nil {
+		i.t.Fatal(err)
 	}
 }
 
-func TestQuarantineIsBounded(t *testing.T) {
-	alice := newPerson(t, newFakeRelay(t), "alice", TrustTOFU)
-	err := alice.commit(testContext(t), func(u *unit) error {
-		for i := range maxQuarantined + 10 {
-			if err := putAside(u, quarantined{payload: []byte{byte(i), byte(i >> 8)}, reason: errSize}); err != nil {
-				return err
-			}
+// submit hands something to the relay, and returns why it was refused.
+func (i *insider) submit(s *api.Submit) api.Reason {
+	i.t.Helper()
+	s.Id = randomBytes(16)
+	if err := i.stream.Send(&api.ClientFrame{Frame: &api.ClientFrame_Submit{Submit: s}}); err != nil {
+		i.t.Fatal(err)
+	}
+	for {
+		frame, err := i.stream.Recv()
+		if err != nil {
+			i.t.Fatal(err)
 		}
-		return nil
+		switch {
+		case string(frame.GetAccepted().GetId()) == string(s.Id):
+			return api.Reason_REASON_UNSPECIFIED
+		case string(frame.GetRejected().GetId()) == string(s.Id):
+			return frame.GetRejected().GetReason()
+		}
+	}
+}
+
+func (i *insider) epoch() *api.GroupEpoch {
+	return &api.GroupEpoch{Id: i.mls.ID(), Epoch: i.mls.Epoch()}
+}
+
+// commit makes a commit that MLS has nothing against, and has the relay take it.
+func (i *insider) commit(options mls.CommitOptions) {
+	i.t.Helper()
+	members, err := listMembers(context.Background(), i.store.reader, i.group.id)
+	if err != nil {
+		i.t.Fatal(err)
+	}
+	next, welcomed, err := rosterAfter(members, options, nil)
+	if err != nil {
+		i.t.Fatal(err)
+	}
+	if options.AuthenticatedData == nil {
+		hash := identity.DeliveryListHash(i.mls.ID(), i.mls.Epoch()+1, next)
+		options.AuthenticatedData = hash[:]
+	}
+	epoch := i.epoch()
+	pending, err := i.mls.Commit(options)
+	if err != nil {
+		i.t.Fatal(err)
+	}
+	if reason := i.submit(&api.Submit{
+		Kind: api.Kind_KIND_HANDSHAKE, Payload: pending.Commit, Group: epoch,
+		Commit: &api.Commit{Members: deviceIDs(joinIDs(next)), Welcome: pending.Welcome, Welcomed: deviceIDs(joinIDs(welcomed))},
+	}); reason != api.Reason_REASON_UNSPECIFIED {
+		i.t.Fatalf("the relay refuses the commit: %v", reason)
+	}
+	if err := i.mls.MergePendingCommit(); err != nil {
+		i.t.Fatal(err)
+	}
+}
+
+// whisper sends data as an application message.
+func (i *insider) whisper(data []byte) {
+	i.t.Helper()
+	sealed, err := i.mls.Encrypt(data, nil)
+	if err != nil {
+		i.t.Fatal(err)
+	}
+	if reason := i.submit(&api.Submit{Kind: api.Kind_KIND_APPLICATION, Payload: sealed, Group: i.epoch()}); reason != api.Reason_REASON_UNSPECIFIED {
+		i.t.Fatalf("the relay refuses the message: %v", reason)
+	}
+}
+
+// frame puts content into the frame that a member gives it. What has the number 0 is
+// not counted.
+func (i *insider) frame(counter uint64, m *content.Message, err error) []byte {
+	i.t.Helper()
+	if err != nil {
+		i.t.Fatal(err)
+	}
+	body, err := m.Marshal()
+	if err != nil {
+		i.t.Fatal(err)
+	}
+	return stamp(counter, i.clock().UnixMilli(), body)
+}
+
+// keyPackageOf claims a key package of somebody else's, as every device can.
+func (i *insider) keyPackageOf(name identity.Username) *mls.KeyPackage {
+	i.t.Helper()
+	response, err := callDirectory(i.Client, testContext(i.t), func(ctx context.Context, d api.DirectoryClient) (*api.ClaimKeyPackagesResponse, error) {
+		return d.ClaimKeyPackages(ctx, &api.ClaimKeyPackagesRequest{Username: string(name)})
 	})
+	if err != nil || len(response.GetKeyPackages()) == 0 {
+		i.t.Fatalf("claiming a key package: %v", err)
+	}
+	k, err := mls.ParseKeyPackage(response.GetKeyPackages()[0].GetKeyPackage())
 	if err != nil {
-		t.Fatal(err)
+		i.t.Fatal(err)
 	}
-	if n := len(alice.quarantine()); n != maxQuarantined {
-		t.Errorf("%d put aside", n)
-	}
-}
-
-func TestAttackB9ReplayAfterRestart(t *testing.T) {
-	relay, alice, bob := pair(t)
-	payload := bob.wrote(alice, 1, "once")
-	relay.inject(alice.Self().DeviceID, payload)
-	relay.awaitEmpty(t, alice.Self().DeviceID)
-	alice.restart()
-	alice.online()
-	relay.inject(alice.Self().DeviceID, payload, bob.wrote(alice, 2, "next"))
-	relay.awaitEmpty(t, alice.Self().DeviceID)
-	wantRows(t, alice, bob, "once", "next")
-}
-
-func TestAttackB10Reflection(t *testing.T) {
-	relay, alice, bob := pair(t)
-	alice.await(alice.send(bob, "mine"), Accepted)
-	relay.inject(alice.Self().DeviceID, relay.taken(bob.Self().DeviceID)[0], alice.wrote(alice, 1, "mine"))
-	relay.awaitEmpty(t, alice.Self().DeviceID)
-	wantRows(t, alice, bob, "mine")
-	aside := alice.quarantine()
-	if len(aside) != 2 || aside[0].Reason != string(errUnsealed) || aside[1].Reason != string(errOwn) {
-		t.Errorf("put aside: %+v", aside)
-	}
-}
-
-func TestAttackB11GapsAreShownAndFilled(t *testing.T) {
-	relay, alice, bob := pair(t)
-	texts := [][]byte{nil}
-	for i, text := range []string{"one", "two", "three", "four", "five"} {
-		texts = append(texts, bob.wrote(alice, uint64(i+1), text))
-	}
-	for _, step := range []struct {
-		payload []byte
-		want    []string
-	}{
-		{texts[1], []string{"one"}},
-		{texts[5], []string{"one", "[gap 3]", "five"}},
-		{texts[3], []string{"one", "[gap 1]", "three", "[gap 1]", "five"}},
-		{texts[3], []string{"one", "[gap 1]", "three", "[gap 1]", "five"}},
-		{texts[4], []string{"one", "[gap 1]", "three", "four", "five"}},
-		{texts[2], []string{"one", "two", "three", "four", "five"}},
-	} {
-		relay.inject(alice.Self().DeviceID, step.payload)
-		relay.awaitEmpty(t, alice.Self().DeviceID)
-		wantRows(t, alice, bob, step.want...)
-	}
-	relay.inject(alice.Self().DeviceID, bob.wrote(alice, 3, "another third"))
-	relay.awaitEmpty(t, alice.Self().DeviceID)
-	wantRows(t, alice, bob, "one", "two", "three", "four", "five")
-	if aside := alice.quarantine(); len(aside) != 1 || aside[0].Reason != string(errCounter) || aside[0].From != "bob" {
-		t.Errorf("put aside: %+v", aside)
-	}
-}
-
-func TestFirstMessagesMissing(t *testing.T) {
-	relay, alice, bob := pair(t)
-	relay.inject(alice.Self().DeviceID, bob.wrote(alice, 3, "third"))
-	relay.awaitEmpty(t, alice.Self().DeviceID)
-	wantRows(t, alice, bob, "[gap 2]", "third")
-}
-
-func TestAttackB13CounterJumpCostsNothing(t *testing.T) {
-	relay, alice, bob := pair(t)
-	relay.inject(alice.Self().DeviceID, bob.wrote(alice, maxCounter, "far away"))
-	relay.awaitEmpty(t, alice.Self().DeviceID)
-	all, err := alice.Messages(testContext(t), "bob", 0)
-	if err != nil || len(all) != 2 || all[0].Kind != KindGap || all[0].Missing != maxCounter-1 {
-		t.Errorf("got %+v, %v", all, err)
-	}
-	var gaps int
-	if err := alice.store.reader.QueryRow("SELECT count(*) FROM gaps").Scan(&gaps); err != nil || gaps != 1 {
-		t.Errorf("%d gaps, %v", gaps, err)
-	}
-}
-
-// A receipt counts for messages to who sends it, and for no other.
-func TestReceiptForAnotherConversation(t *testing.T) {
-	relay, alice, bob := pair(t)
-	carol := newPerson(t, relay, "carol", TrustTOFU)
-	id := alice.send(carol, "for carol")
-	alice.await(id, Accepted)
-	receipt := content{kind: contentReceipt, id: newMessageID(), time: testTime, body: id[:]}
-	payload, err := bob.seals().Seal(alice.record(), receipt)
-	if err != nil {
-		t.Fatal(err)
-	}
-	relay.inject(alice.Self().DeviceID, payload)
-	relay.awaitEmpty(t, alice.Self().DeviceID)
-	if all, err := alice.Messages(testContext(t), "carol", 0); err != nil || all[0].State != Accepted {
-		t.Errorf("got %+v, %v", all, err)
-	}
-	carol.online()
-	alice.await(id, Delivered)
-	if n := len(relay.taken(bob.Self().DeviceID)); n != 0 {
-		t.Errorf("%d answers to a receipt", n)
-	}
-}
-
-// A stranger who is in nobody's directory gets no receipt, and no row.
-func TestUnregisteredSender(t *testing.T) {
-	relay, alice, _ := pair(t)
-	stranger := newParty(t, "stranger")
-	relay.inject(alice.Self().DeviceID, stranger.writes(t, alice, 1, "hi"))
-	relay.awaitEmpty(t, alice.Self().DeviceID)
-	if aside := alice.quarantine(); len(aside) != 1 || aside[0].From != "stranger" || aside[0].Reason != string(errClaim) {
-		t.Errorf("put aside: %+v", aside)
-	}
-	if contacts, err := alice.Contacts(testContext(t)); err != nil || len(contacts) != 0 {
-		t.Errorf("contacts: %v, %v", contacts, err)
-	}
-}
-
-// F4: text is data, whatever stands in it.
-func TestAttackF4TextIsData(t *testing.T) {
-	_, alice, bob := pair(t)
-	bob.online()
-	text := `'); DROP TABLE messages; -- ?1 :x "` + "\x00\x1b]52;c;\u202e"
-	alice.await(alice.send(bob, text), Delivered)
-	wantRows(t, bob, alice, text)
-	if _, err := alice.Messages(testContext(t), identity.Username("' OR 1=1 --"), 0); err != nil {
-		t.Error(err)
-	}
+	return k
 }

@@ -2,7 +2,6 @@ package messenger
 
 import (
 	"context"
-	"crypto/hpke"
 	"database/sql"
 	"errors"
 	"fmt"
@@ -19,13 +18,17 @@ import (
 // A Client is an open profile.
 type Client struct {
 	self   self
-	sealer sealer
+	groups *groups
 	clock  func() time.Time
 	log    *slog.Logger
 	store  *store
 	lock   *flock.Flock
 	line   *line
 	events subscribers
+
+	tuning tuning
+
+	written bell // rings after every write
 
 	wake chan struct{} // the outbox has something new
 
@@ -47,7 +50,6 @@ type self struct {
 	trust        TrustPolicy
 	invite       *identity.InviteCode // nil: none
 	deviceKey    identity.DevicePrivateKey
-	messageKey   hpke.PrivateKey
 	fileIdentity string
 	record       identity.DeviceRecord
 	registered   bool // written at creation and by Run only
@@ -84,6 +86,9 @@ func openLocked(ctx context.Context, options Options, p protection) (*Client, er
 	if err != nil {
 		return nil, err
 	}
+	if _, err := removeStrayKey(options.Dir, p); err != nil {
+		return nil, err
+	}
 	store, err := openStore(ctx, filepath.Join(options.Dir, databaseFileName), key)
 	if err != nil {
 		return nil, err
@@ -102,6 +107,11 @@ func newClient(ctx context.Context, options Options, store *store) (*Client, err
 		store: store,
 		wake:  make(chan struct{}, 1),
 		fresh: make(map[identity.Username]bool),
+
+		tuning: defaultTuning,
+	}
+	if options.tuning != nil {
+		c.tuning = *options.tuning
 	}
 	if c.clock == nil {
 		c.clock = time.Now
@@ -114,7 +124,9 @@ func newClient(ctx context.Context, options Options, store *store) (*Client, err
 		return nil, err
 	}
 	certificate := c.self.record.Certificate
-	c.sealer = &hpkeSealer{certificate: certificate, deviceKey: c.self.deviceKey, messageKey: c.self.messageKey}
+	if c.groups, err = newGroups(&c.self, c.clock, c.tuning.suite); err != nil {
+		return nil, err
+	}
 	signer := requestSigner{server: c.self.fingerprint, device: certificate.DeviceID, key: c.self.deviceKey, clock: c.clock}
 	c.line = newLine(c.self.server, c.self.fingerprint, signer, options.Dial)
 	c.closing, c.close = context.WithCancel(context.Background())
@@ -192,8 +204,10 @@ type storeError struct{ err error }
 func (e *storeError) Error() string { return "using the local store: " + e.err.Error() }
 func (e *storeError) Unwrap() error { return e.err }
 
-// Is makes it ErrStore.
-func (e *storeError) Is(target error) bool { return target == ErrStore }
+// Is makes it ErrStore, and ErrDamaged where that is why.
+func (e *storeError) Is(target error) bool {
+	return target == ErrStore || (target == ErrDamaged && isDamage(e.err))
+}
 
 // commit runs do in one transaction. Only when that is on disk, the events go
 // out. An error of do comes back as a storeError and nothing is written: what
@@ -214,6 +228,7 @@ func (c *Client) commit(ctx context.Context, do func(*unit) error) error {
 		c.wakeOutbox()
 	}
 	c.events.publish(u.events...)
+	c.written.ring()
 	return nil
 }
 

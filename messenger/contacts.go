@@ -22,7 +22,7 @@ type querier interface {
 	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
 }
 
-const selectContacts = `SELECT id, username, account_key, pinned_at, verified, new_key FROM contacts `
+const selectContacts = `SELECT id, username, account_key, pinned_at, verified, new_key, accepted, blocked FROM contacts `
 
 func scanContact(scan func(...any) error) (contact, error) {
 	var (
@@ -30,7 +30,7 @@ func scanContact(scan func(...any) error) (contact, error) {
 		pinned, next []byte
 		at           int64
 	)
-	if err := scan(&k.id, &k.Username, &pinned, &at, &k.Verified, &next); err != nil {
+	if err := scan(&k.id, &k.Username, &pinned, &at, &k.Verified, &next, &k.Accepted, &k.Blocked); err != nil {
 		return contact{}, err
 	}
 	if len(pinned) != len(k.AccountKey) || (next != nil && len(next) != len(k.AccountKey)) {
@@ -100,9 +100,9 @@ func (c *Client) learnIn(u *unit, l listing, policy TrustPolicy) (known *contact
 	case known == nil:
 		known, err = c.pin(u, l)
 	case known.AccountKey == l.accountKey:
-		err = updateDevices(u, known, l.devices)
+		// as it was
 	case policy == TrustAcceptNew && !known.Verified:
-		err = c.replaceKey(u, known, l)
+		err = c.replaceKey(u, known, l.accountKey)
 	default:
 		err = c.noteNewKey(u, known, l.accountKey)
 	}
@@ -123,49 +123,7 @@ func (c *Client) pin(u *unit, l listing) (*contact, error) {
 	if known.id, err = result.LastInsertId(); err != nil {
 		return nil, fmt.Errorf("pinning a contact: %w", err)
 	}
-	if err := updateDevices(u, known, l.devices); err != nil {
-		return nil, err
-	}
-	return known, c.release(u, known)
-}
-
-// updateDevices keeps the counters of every device, and the records of those
-// that are listed now.
-func updateDevices(u *unit, known *contact, devices []identity.DeviceRecord) error {
-	if _, err := u.ExecContext(u, "UPDATE devices SET record = NULL WHERE contact = ?", known.id); err != nil {
-		return fmt.Errorf("updating the devices of a contact: %w", err)
-	}
-	for _, record := range devices {
-		if _, err := u.ExecContext(u, `
-			INSERT INTO devices (contact, device_key, record) VALUES (?, ?, ?)
-			ON CONFLICT (contact, device_key) DO UPDATE SET record = excluded.record`,
-			known.id, record.Certificate.DeviceKey[:], record.Marshal()); err != nil {
-			return fmt.Errorf("updating the devices of a contact: %w", err)
-		}
-	}
-	return nil
-}
-
-// listedDevices returns the devices that a message to the contact is sealed to.
-func listedDevices(u *unit, known *contact) ([]identity.DeviceRecord, error) {
-	rows, err := u.QueryContext(u, "SELECT record FROM devices WHERE contact = ? AND record IS NOT NULL", known.id)
-	if err != nil {
-		return nil, fmt.Errorf("reading the devices of a contact: %w", err)
-	}
-	defer rows.Close()
-	var devices []identity.DeviceRecord
-	for rows.Next() {
-		var encoded []byte
-		if err := rows.Scan(&encoded); err != nil {
-			return nil, fmt.Errorf("reading the devices of a contact: %w", err)
-		}
-		record, err := identity.ParseDeviceRecord(encoded)
-		if err != nil || record.Certificate.AccountKey != known.AccountKey {
-			return nil, fmt.Errorf("reading the devices of a contact: %w", ErrDamaged)
-		}
-		devices = append(devices, record)
-	}
-	return devices, rows.Err()
+	return known, releaseHeld(u, known)
 }
 
 const (
@@ -174,7 +132,7 @@ const (
 )
 
 // noteNewKey stops everything to a contact under whose name another key
-// appeared, and says so.
+// appeared, and says so wherever the contact is.
 func (c *Client) noteNewKey(u *unit, known *contact, key identity.AccountKey) error {
 	if known.NewKey != nil && *known.NewKey == key {
 		return nil // said before
@@ -184,47 +142,94 @@ func (c *Client) noteNewKey(u *unit, known *contact, key identity.AccountKey) er
 		return fmt.Errorf("noting a changed key: %w", err)
 	}
 	u.tell(KeyChanged{Contact: known.Contact})
-	if err := addNotice(u, known, KindKeyChanged, key.String()); err != nil {
-		return err
-	}
-	return changeStates(u, `
-		UPDATE messages SET reason = ? WHERE contact = ? AND outgoing AND state = ? RETURNING message_id, state, reason`,
-		known, reasonKeyChanged, known.id, int(Queued))
+	return c.withConversations(u, known, func(v *conversation) error {
+		if err := addNotice(u, v, KindKeyChanged, known.Username, key.String()); err != nil {
+			return err
+		}
+		return explainWaiting(u, v.id, reasonKeyChanged)
+	})
 }
 
-// replaceKey pins another key. What was sealed for the old one and is still here
-// fails: sealing it for a new key without asking is just what somebody who
-// swapped the key would want.
-func (c *Client) replaceKey(u *unit, known *contact, l listing) error {
-	key := l.accountKey
-	if err := changeStates(u, `
-		UPDATE messages SET state = iif(relayed, ?, ?), reason = iif(relayed, '', ?)
-		WHERE contact = ? AND outgoing AND state = ? RETURNING message_id, state, reason`,
-		known, int(Accepted), int(Failed), reasonOldKey, known.id, int(Queued)); err != nil {
-		return err
+// withConversations does something in every conversation that a contact is in.
+func (c *Client) withConversations(u *unit, known *contact, do func(*conversation) error) error {
+	rows, err := u.QueryContext(u, `
+		SELECT v.id FROM conversations v WHERE v.contact = ? OR EXISTS (
+			SELECT 1 FROM groups g JOIN members m ON m.grp = g.id WHERE g.conversation = v.id AND g.state = ? AND m.username = ?)`,
+		known.id, int(groupLive), string(known.Username))
+	if err != nil {
+		return fmt.Errorf("looking for the conversations of a contact: %w", err)
 	}
-	for _, statement := range []string{
-		"DELETE FROM outbox WHERE contact = ?",
-		"DELETE FROM gaps WHERE contact = ?",
-		"DELETE FROM devices WHERE contact = ?",
-	} {
-		if _, err := u.ExecContext(u, statement, known.id); err != nil {
-			return fmt.Errorf("leaving the old key: %w", err)
+	defer rows.Close()
+	var ids []int64
+	for rows.Next() {
+		var id int64
+		if err := rows.Scan(&id); err != nil {
+			return fmt.Errorf("looking for the conversations of a contact: %w", err)
+		}
+		ids = append(ids, id)
+	}
+	if err := rows.Err(); err != nil {
+		return fmt.Errorf("looking for the conversations of a contact: %w", err)
+	}
+	for _, id := range ids {
+		v, err := conversationByRow(u, u, id)
+		if err == nil {
+			err = do(v)
+		}
+		if err != nil {
+			return err
 		}
 	}
+	return nil
+}
+
+// replaceKey pins another key. What was written for the old one and is still here
+// fails: sealing it for a new key without asking is just what somebody who swapped
+// the key would want.
+func (c *Client) replaceKey(u *unit, known *contact, key identity.AccountKey) error {
 	if _, err := u.ExecContext(u, "UPDATE contacts SET account_key = ?, new_key = NULL, verified = 0, pinned_at = ? WHERE id = ?",
 		key[:], u.now.UnixMilli(), known.id); err != nil {
 		return fmt.Errorf("pinning the new key: %w", err)
 	}
 	known.AccountKey, known.NewKey, known.Verified, known.Pinned = key, nil, false, fromMilli(u.now.UnixMilli())
 	u.tell(KeyChanged{Contact: known.Contact})
-	if err := addNotice(u, known, KindKeyAccepted, key.String()); err != nil {
+	if err := c.withConversations(u, known, func(v *conversation) error {
+		if v.kind == Direct {
+			if err := c.leaveOldKey(u, v); err != nil {
+				return err
+			}
+		}
+		if err := explainWaiting(u, v.id, ""); err != nil {
+			return err
+		}
+		return addNotice(u, v, KindKeyAccepted, known.Username, key.String())
+	}); err != nil {
 		return err
 	}
-	if err := updateDevices(u, known, l.devices); err != nil {
+	u.wakes = true
+	return releaseHeld(u, known)
+}
+
+// leaveOldKey ends the groups of a direct conversation, which the old key is in.
+func (c *Client) leaveOldKey(u *unit, v *conversation) error {
+	if err := c.failWaiting(u, v, reasonOldKey); err != nil {
 		return err
 	}
-	return c.release(u, known)
+	for _, state := range []groupState{groupNew, groupLive, groupLost} {
+		old, err := groupsIn(u, v.id, state)
+		if err != nil {
+			return err
+		}
+		for _, g := range old {
+			if err := c.setGroupState(u, g, groupGone); err != nil {
+				return err
+			}
+		}
+	}
+	if _, err := u.ExecContext(u, "DELETE FROM counters WHERE conversation = ?", v.id); err != nil {
+		return fmt.Errorf("leaving the old key: %w", err)
+	}
+	return nil
 }
 
 // Contacts returns the pinned contacts in the order of their names.
@@ -299,9 +304,9 @@ func (c *Client) SafetyNumberOf(key identity.AccountKey) string {
 // AcceptKey pins key for a contact, in place of another that was pinned. The key
 // must be the one that the contact's NewKey holds or the server offers now,
 // otherwise the error is [ErrKeyMismatch]. The contact is then not verified.
-// Messages still queued were sealed for the old key: they fail, and say so; they
-// are never sealed again by themselves. Messages held under the new key are
-// shown. Accepting the key that is pinned already means to stay with it, and
+// Messages to it that are still queued were written for the old key: they fail, and
+// say so; they are never sealed for another by themselves. Invitations held under
+// the new key are taken. Accepting the key that is pinned already means to stay with it, and
 // forgets the other.
 func (c *Client) AcceptKey(ctx context.Context, username identity.Username, key identity.AccountKey) error {
 	return c.decide(ctx, username, key, false)
@@ -347,9 +352,9 @@ func (c *Client) decideIn(u *unit, l listing, verified bool) error {
 	case known == nil:
 		known, err = c.pin(u, l)
 	case known.AccountKey != l.accountKey:
-		err = c.replaceKey(u, known, l)
+		err = c.replaceKey(u, known, l.accountKey)
 	case known.NewKey != nil:
-		err = keepKey(u, known)
+		err = c.keepKey(u, known)
 	}
 	if err != nil || !verified {
 		return err
@@ -359,12 +364,11 @@ func (c *Client) decideIn(u *unit, l listing, verified bool) error {
 }
 
 // keepKey stays with the pinned key and lets the queue go on.
-func keepKey(u *unit, known *contact) error {
+func (c *Client) keepKey(u *unit, known *contact) error {
 	if _, err := u.ExecContext(u, "UPDATE contacts SET new_key = NULL WHERE id = ?", known.id); err != nil {
 		return fmt.Errorf("keeping the pinned key: %w", err)
 	}
+	known.NewKey = nil
 	u.wakes = true
-	return changeStates(u, `
-		UPDATE messages SET reason = '' WHERE contact = ? AND outgoing AND state = ? RETURNING message_id, state, reason`,
-		known, known.id, int(Queued))
+	return c.withConversations(u, known, func(v *conversation) error { return explainWaiting(u, v.id, "") })
 }

@@ -2,7 +2,6 @@ package messenger
 
 import (
 	"context"
-	"crypto/hpke"
 	"database/sql"
 	"errors"
 	"fmt"
@@ -133,44 +132,41 @@ func (c *Client) register(ctx context.Context) error {
 		return err
 	}
 	c.self.registered = true
+	// So that others can write to us before we are online for the first time. Run
+	// does it again if it does not work now.
+	if err := c.stockKeyPackages(ctx, 0, false); err != nil && !isUnavailable(err) {
+		c.log.Warn("key packages were not published", "error", err)
+	}
 	return nil
 }
 
 // newSelf makes every key of a new account with its first device.
 func newSelf(profile NewProfile, now time.Time) (self, identity.AccountPrivateKey, error) {
 	accountKey, deviceKey := identity.GenerateAccountKey(), identity.GenerateDeviceKey()
-	messageKey, err := hpke.MLKEM768X25519().GenerateKey()
-	if err != nil {
-		return self{}, accountKey, fmt.Errorf("making the message key: %w", err)
-	}
 	fileIdentity, err := age.GenerateHybridIdentity()
 	if err != nil {
 		return self{}, accountKey, fmt.Errorf("making the file identity: %w", err)
 	}
 	certificate := identity.IssueCertificate(accountKey, profile.Username, deviceKey.Public(), identity.NewDeviceID(), now)
-	record, err := identity.SignDeviceRecord(deviceKey, certificate, messageKey.PublicKey().Bytes(), fileIdentity.Recipient().String())
+	record, err := identity.SignDeviceRecord(deviceKey, certificate, fileIdentity.Recipient().String())
 	if err != nil {
 		return self{}, accountKey, fmt.Errorf("describing the new device: %w", err)
 	}
 	return self{
 		server: profile.Server, fingerprint: profile.Fingerprint, trust: profile.Trust, invite: profile.Invite,
-		deviceKey: deviceKey, messageKey: messageKey, fileIdentity: fileIdentity.String(), record: record,
+		deviceKey: deviceKey, fileIdentity: fileIdentity.String(), record: record,
 	}, accountKey, nil
 }
 
 func insertSelf(ctx context.Context, tx *sql.Tx, s self, accountKey identity.AccountPrivateKey) error {
-	messageKey, err := s.messageKey.Bytes()
-	if err != nil {
-		return fmt.Errorf("serializing the message key: %w", err)
-	}
 	var invite []byte
 	if s.invite != nil {
 		invite = s.invite[:]
 	}
-	_, err = tx.ExecContext(ctx, `
-		INSERT INTO profile (id, server, fingerprint, trust, invite, account_seed, device_seed, message_key, file_identity, device_record, registered)
-		VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0)`,
-		s.server, s.fingerprint[:], s.trust.String(), invite, accountKey.Seed(), s.deviceKey.Seed(), messageKey, s.fileIdentity, s.record.Marshal())
+	_, err := tx.ExecContext(ctx, `
+		INSERT INTO profile (id, server, fingerprint, trust, invite, account_seed, device_seed, file_identity, device_record, registered)
+		VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?, 0)`,
+		s.server, s.fingerprint[:], s.trust.String(), invite, accountKey.Seed(), s.deviceKey.Seed(), s.fileIdentity, s.record.Marshal())
 	return err
 }
 
@@ -178,13 +174,13 @@ func insertSelf(ctx context.Context, tx *sql.Tx, s self, accountKey identity.Acc
 // database itself fails.
 func readSelf(ctx context.Context, db *sql.DB) (self, error) {
 	var (
-		s                                                    self
-		trust                                                string
-		fingerprint, invite, deviceSeed, messageKey, encoded []byte
+		s                                        self
+		trust                                    string
+		fingerprint, invite, deviceSeed, encoded []byte
 	)
 	err := db.QueryRowContext(ctx, `
-		SELECT server, fingerprint, trust, invite, device_seed, message_key, file_identity, device_record, registered FROM profile`).
-		Scan(&s.server, &fingerprint, &trust, &invite, &deviceSeed, &messageKey, &s.fileIdentity, &encoded, &s.registered)
+		SELECT server, fingerprint, trust, invite, device_seed, file_identity, device_record, registered FROM profile`).
+		Scan(&s.server, &fingerprint, &trust, &invite, &deviceSeed, &s.fileIdentity, &encoded, &s.registered)
 	if errors.Is(err, sql.ErrNoRows) {
 		return self{}, fmt.Errorf("reading the profile: %w", ErrDamaged)
 	}
@@ -207,9 +203,6 @@ func readSelf(ctx context.Context, db *sql.DB) (self, error) {
 	}
 	if s.deviceKey, err = identity.DeviceKeyFromSeed(deviceSeed); err != nil {
 		return self{}, fmt.Errorf("%w: %w", ErrDamaged, err)
-	}
-	if s.messageKey, err = hpke.MLKEM768X25519().NewPrivateKey(messageKey); err != nil {
-		return self{}, fmt.Errorf("%w: reading the message key", ErrDamaged)
 	}
 	if s.record, err = identity.ParseDeviceRecord(encoded); err != nil {
 		return self{}, fmt.Errorf("%w: %w", ErrDamaged, err)

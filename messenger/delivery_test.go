@@ -1,37 +1,24 @@
 package messenger
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/google/go-cmp/cmp"
 
 	"sealpost/api"
 	"sealpost/identity"
 )
 
-func numbered(n int) []string {
-	texts := make([]string, n)
-	for i := range texts {
-		texts[i] = fmt.Sprintf("message %d", i)
-	}
-	return texts
-}
-
-func wantRows(t *testing.T, p, with *person, want ...string) {
-	t.Helper()
-	if diff := cmp.Diff(want, p.rows(with)); diff != "" {
-		t.Error(diff)
-	}
-}
-
 func TestOfflineDeliveryInOrder(t *testing.T) {
-	relay := newFakeRelay(t)
-	alice, bob := newPerson(t, relay, "alice", TrustTOFU), newPerson(t, relay, "bob", TrustTOFU)
+	relay := newRealRelay(t)
+	alice, bob := relay.person("alice"), relay.person("bob")
+	befriend(alice, bob)
+	in := alice.direct(bob)
 	alice.online()
 	texts := numbered(25)
 	var last MessageID
@@ -41,186 +28,222 @@ func TestOfflineDeliveryInOrder(t *testing.T) {
 	alice.await(last, Accepted)
 	bob.online()
 	alice.await(last, Delivered)
-	wantRows(t, bob, alice, texts...)
+	wantRows(t, bob, in, texts...)
 	bob.await(bob.send(alice, "all of them"), Delivered)
-	wantRows(t, alice, bob, append(texts, "all of them")...)
-	relay.awaitEmpty(t, alice.Self().DeviceID)
-	relay.awaitEmpty(t, bob.Self().DeviceID)
+	wantRows(t, alice, in, append(texts, "all of them")...)
+	relay.awaitAcked(t, alice)
+	relay.awaitAcked(t, bob)
 }
 
 func TestSendNeedsNoLineToAKnownContact(t *testing.T) {
-	relay := newFakeRelay(t)
-	alice, bob := newPerson(t, relay, "alice", TrustTOFU), newPerson(t, relay, "bob", TrustTOFU)
-	first := alice.send(bob, "one") // the first contact asks by itself, without Run
+	relay := newRealRelay(t)
+	alice, bob := relay.person("alice"), relay.person("bob")
+	befriend(alice, bob)
+	in := alice.direct(bob)
+	first := alice.send(bob, "one")
 	relay.stop()
 	alice.restart()
 	second := alice.send(bob, "two")
-	if _, err := alice.Send(testContext(t), "stranger", "hi"); !errors.Is(err, ErrServerUnavailable) {
+	if _, err := alice.Direct(testContext(t), "stranger"); !errors.Is(err, ErrServerUnavailable) {
 		t.Errorf("writing to a stranger: %v", err)
 	}
 	alice.online()
 	if e := awaitEvent[ConnectionChanged](alice); e.Online || !errors.Is(e.Err, ErrServerUnavailable) {
 		t.Errorf("got %+v", e)
 	}
-	relay.start(t)
+	relay.start()
 	bob.online()
 	alice.await(first, Delivered)
 	alice.await(second, Delivered)
-	wantRows(t, bob, alice, "one", "two")
+	wantRows(t, bob, in, "one", "two")
 }
 
-// A line that breaks after the relay took a message and before it said so makes
+// A line that breaks after the relay took something and before it said so makes
 // the client submit the same bytes under the same id.
 func TestLostAnswerIsRepeatedNotDoubled(t *testing.T) {
-	relay := newFakeRelay(t)
-	alice, bob := newPerson(t, relay, "alice", TrustTOFU), newPerson(t, relay, "bob", TrustTOFU)
-	breaks := 2
-	relay.dropReply = func(s *api.Submit) bool {
-		if identity.DeviceID(s.GetRecipients()[0]) != bob.Self().DeviceID {
-			return false
-		}
-		breaks--
-		return breaks >= 0
-	}
-	alice.online()
-	id := alice.send(bob, "once")
-	alice.await(id, Accepted)
-	bob.online()
-	alice.await(id, Delivered)
-	wantRows(t, bob, alice, "once")
-	submits := make(map[string][]string)
-	for _, s := range relay.submits {
-		submits[string(s.GetId())] = append(submits[string(s.GetId())], string(s.GetPayload()))
-	}
-	for _, payloads := range submits {
-		for _, payload := range payloads[1:] {
-			if payload != payloads[0] {
-				t.Error("a repeat has other bytes")
+	for _, kind := range []api.Kind{api.Kind_KIND_HANDSHAKE, api.Kind_KIND_APPLICATION} {
+		t.Run(kind.String(), func(t *testing.T) {
+			relay := newRealRelay(t)
+			alice, bob := relay.person("alice"), relay.person("bob")
+			befriend(alice, bob)
+			breaks := 2
+			relay.dropReply = func(s *api.Submit) bool {
+				if s.GetKind() != kind {
+					return false
+				}
+				breaks--
+				return breaks >= 0
 			}
-		}
-	}
-	if len(submits) != 2 || len(relay.submits) != 4 {
-		t.Errorf("%d submits of %d messages, want 4 of 2", len(relay.submits), len(submits))
+			alice.online()
+			id := alice.send(bob, "once")
+			alice.await(id, Accepted)
+			bob.online()
+			alice.await(id, Delivered)
+			wantRows(t, bob, alice.direct(bob), "once")
+			repeats := make(map[string]int)
+			first := make(map[string]*api.Submit)
+			for _, s := range relay.submitted(kind) {
+				id := string(s.GetId())
+				if first[id] == nil {
+					first[id] = s
+				}
+				if !bytes.Equal(s.GetPayload(), first[id].GetPayload()) || !bytes.Equal(s.GetCommit().GetWelcome(), first[id].GetCommit().GetWelcome()) {
+					t.Error("a repeat has other bytes")
+				}
+				repeats[id]++
+			}
+			most := 0
+			for _, n := range repeats {
+				most = max(most, n)
+			}
+			if most != 3 {
+				t.Errorf("it was submitted %d times, want 3", most)
+			}
+		})
 	}
 }
 
 func TestRelayRepeatsEnvelopes(t *testing.T) {
-	relay := newFakeRelay(t)
-	alice, bob := newPerson(t, relay, "alice", TrustTOFU), newPerson(t, relay, "bob", TrustTOFU)
-	bob.online()
-	alice.online()
-	id := alice.send(bob, "once")
-	alice.await(id, Delivered)
-	payload := relay.taken(bob.Self().DeviceID)[0]
-	relay.inject(bob.Self().DeviceID, payload, payload)
-	relay.awaitEmpty(t, bob.Self().DeviceID)
+	relay := newRealRelay(t)
+	people := relay.online("alice", "bob")
+	alice, bob := people[0], people[1]
+	befriend(alice, bob)
+	in := alice.direct(bob)
+	alice.await(alice.send(bob, "once"), Delivered)
+	var all []*api.Envelope
+	for _, kind := range []api.Kind{api.Kind_KIND_WELCOME, api.Kind_KIND_APPLICATION} {
+		all = append(all, relay.deliveredTo(bob, kind)...)
+	}
+	relay.inject(t, bob, slices.Concat(all, all)...)
 	bob.offline()
 	bob.restart()
 	bob.online()
-	relay.inject(bob.Self().DeviceID, payload)
-	relay.awaitEmpty(t, bob.Self().DeviceID)
-	wantRows(t, bob, alice, "once")
-	if q := bob.quarantine(); len(q) != 0 {
-		t.Errorf("put aside: %v", q)
+	alice.await(alice.send(bob, "twice"), Delivered)
+	relay.inject(t, bob, all...)
+	wantRows(t, bob, in, "once", "twice")
+	aside := bob.quarantine()
+	if len(aside) != len(all) {
+		t.Errorf("%d of %d put aside", len(aside), len(all))
 	}
-	if n := len(relay.taken(alice.Self().DeviceID)); n != 1 {
-		t.Errorf("%d receipts for one message", n)
+	for _, q := range aside {
+		if q.Reason != string(errAgain) && q.Reason != string(errNoWelcome) {
+			t.Errorf("got %+v", q)
+		}
 	}
+	bob.await(bob.send(alice, "still here"), Delivered)
 }
 
 func TestFullMailboxKeepsTheQueueInOrder(t *testing.T) {
-	relay := newFakeRelay(t)
-	alice, bob, carol := newPerson(t, relay, "alice", TrustTOFU), newPerson(t, relay, "bob", TrustTOFU), newPerson(t, relay, "carol", TrustTOFU)
-	full := true
-	relay.reject = func(s *api.Submit) *api.Rejected {
-		if full && identity.DeviceID(s.GetRecipients()[0]) == bob.Self().DeviceID {
-			return &api.Rejected{Reason: api.Reason_REASON_MAILBOX_FULL, RetryAfterMs: 1}
-		}
-		return nil
+	relay := newRealRelay(t)
+	people := relay.online("alice", "bob", "carol")
+	alice, bob, carol := people[0], people[1], people[2]
+	befriend(alice, bob)
+	befriend(alice, carol)
+	in := alice.direct(bob)
+	alice.await(alice.send(bob, "hello"), Delivered)
+	var group []byte
+	for _, s := range relay.submitted(api.Kind_KIND_APPLICATION) {
+		group = s.GetGroup().GetId()
 	}
-	alice.online()
+	full := true
+	relay.set(func() {
+		relay.reject = func(s *api.Submit) *api.Rejected {
+			if full && s.GetKind() == api.Kind_KIND_APPLICATION && bytes.Equal(s.GetGroup().GetId(), group) {
+				return &api.Rejected{Reason: api.Reason_REASON_MAILBOX_FULL, RetryAfterMs: 1}
+			}
+			return nil
+		}
+	})
 	first := alice.send(bob, "one")
-	if e := awaitEvent[StateChanged](alice); e.ID != first || e.State != Queued || !strings.Contains(e.Reason, "full") {
-		t.Errorf("got %+v", e)
+	for e := awaitEvent[StateChanged](alice); ; e = awaitEvent[StateChanged](alice) {
+		if e.ID == first {
+			if e.State != Queued || !strings.Contains(e.Reason, "full") {
+				t.Errorf("got %+v", e)
+			}
+			break
+		}
 	}
 	second := alice.send(bob, "two")
 	alice.await(alice.send(carol, "meanwhile"), Accepted)
 	relay.set(func() { full = false })
-	bob.online()
 	alice.await(second, Delivered)
 	alice.await(first, Delivered)
-	wantRows(t, bob, alice, "one", "two")
+	wantRows(t, bob, in, "hello", "one", "two")
 }
 
 func TestFinalRefusalFailsTheMessage(t *testing.T) {
 	for reason, want := range finalReasons {
 		t.Run(reason.String(), func(t *testing.T) {
-			relay := newFakeRelay(t)
-			alice, bob := newPerson(t, relay, "alice", TrustTOFU), newPerson(t, relay, "bob", TrustTOFU)
+			relay := newRealRelay(t)
+			people := relay.online("alice", "bob")
+			alice, bob := people[0], people[1]
+			befriend(alice, bob)
+			alice.await(alice.send(bob, "first"), Delivered)
 			refusals := 1
-			relay.reject = func(*api.Submit) *api.Rejected {
-				refusals--
-				if refusals >= 0 {
-					return &api.Rejected{Reason: reason}
+			relay.set(func() {
+				relay.reject = func(s *api.Submit) *api.Rejected {
+					if s.GetKind() != api.Kind_KIND_APPLICATION {
+						return nil
+					}
+					refusals--
+					if refusals >= 0 {
+						return &api.Rejected{Reason: reason}
+					}
+					return nil
 				}
-				return nil
-			}
-			alice.online()
+			})
 			id := alice.send(bob, "refused")
 			if failed := wantError[*FailedError](t, alice.Wait(testContext(t), id, Accepted)); failed.ID != id || failed.Reason != want {
 				t.Errorf("got %+v", failed)
 			}
-			bob.online()
 			alice.await(alice.send(bob, "taken"), Delivered)
-			wantRows(t, bob, alice, "[gap 1]", "taken")
+			wantRows(t, bob, alice.direct(bob), "first", "[gap 1]", "taken")
+			if err := alice.Retry(testContext(t), id); err != nil {
+				t.Fatal(err)
+			}
+			alice.await(id, Delivered)
+			if got := bob.texts(alice.direct(bob)); !slices.Contains(got, "refused") {
+				t.Errorf("after another try, bob has %q", got)
+			}
+			if err := alice.Retry(testContext(t), id); !errors.Is(err, ErrNotFailed) {
+				t.Errorf("trying what arrived: %v", err)
+			}
 		})
 	}
 }
 
 func TestSendRefuses(t *testing.T) {
-	relay := newFakeRelay(t)
-	alice, bob := newPerson(t, relay, "alice", TrustTOFU), newPerson(t, relay, "bob", TrustTOFU)
-	send := func(to identity.Username, text string) error {
-		_, err := alice.Send(testContext(t), to, text)
+	relay := newRealRelay(t)
+	alice, bob := relay.person("alice"), relay.person("bob")
+	in := alice.direct(bob)
+	send := func(in ConversationID, text string, options ...SendOption) error {
+		_, err := alice.Send(testContext(t), in, text, options...)
 		return err
 	}
-	if large := wantError[*TooLargeError](t, send("bob", strings.Repeat("x", 2<<20))); large.Size != 2<<20 || large.Limit != MaxTextLen {
+	direct := func(with identity.Username) error {
+		_, err := alice.Direct(testContext(t), with)
+		return err
+	}
+	if large := wantError[*TooLargeError](t, send(in, strings.Repeat("x", 2<<20))); large.Size != 2<<20 || large.Limit != MaxTextLen {
 		t.Errorf("got %+v", large)
 	}
 	for name, test := range map[string]struct{ got, want error }{
-		"empty":   {send("bob", ""), ErrText},
-		"bytes":   {send("bob", "\xff"), ErrText},
-		"self":    {send("alice", "hi"), ErrSelf},
-		"unknown": {send("nobody", "hi"), ErrUnknownRecipient},
+		"empty":        {send(in, ""), ErrText},
+		"bytes":        {send(in, "\xff"), ErrText},
+		"nowhere":      {send(ConversationID{1}, "hi"), ErrUnknownConversation},
+		"no such text": {send(in, "hi", ReplyTo(MessageID{1})), ErrUnknownMessage},
+		"self":         {direct("alice"), ErrSelf},
+		"unknown":      {direct("nobody"), ErrUnknownRecipient},
 	} {
 		if !errors.Is(test.got, test.want) {
 			t.Errorf("%s: got %v", name, test.got)
 		}
 	}
-	if contacts, err := alice.Contacts(testContext(t)); err != nil || len(contacts) != 0 {
+	if contacts, err := alice.Contacts(testContext(t)); err != nil || len(contacts) != 1 {
 		t.Errorf("refusals left %v, %v", contacts, err)
 	}
+	wantRows(t, alice, in)
 	alice.send(bob, strings.Repeat("x", MaxTextLen))
-}
-
-func TestEveryDeviceOfTheAccountGetsItsOwn(t *testing.T) {
-	relay := newFakeRelay(t)
-	alice, bob := newPerson(t, relay, "alice", TrustTOFU), newPerson(t, relay, "bob", TrustTOFU)
-	second := bob.secondDevice(relay)
-	alice.online()
-	alice.await(alice.send(bob, "to both"), Accepted)
-	o, err := second.Open(relay.taken(second.record.Certificate.DeviceID)[0])
-	if err != nil || string(o.body) != "to both" || o.counter != 1 {
-		t.Errorf("the second device opens %q, %v", o.body, err)
-	}
-	bob.online()
-	reply, err := second.Seal(alice.record(), content{kind: contentText, id: newMessageID(), counter: 1, time: testTime, body: []byte("from the second")})
-	if err != nil {
-		t.Fatal(err)
-	}
-	relay.inject(alice.Self().DeviceID, reply)
-	awaitEvent[MessageReceived](alice)
-	wantRows(t, alice, bob, "to both", "from the second")
 }
 
 func TestRunEndsWhenReplaced(t *testing.T) {
@@ -254,10 +277,11 @@ func TestRunEndsWhenReplaced(t *testing.T) {
 }
 
 func TestWaitEnds(t *testing.T) {
-	relay := newFakeRelay(t)
-	alice, bob := newPerson(t, relay, "alice", TrustTOFU), newPerson(t, relay, "bob", TrustTOFU)
+	relay := newRealRelay(t)
+	alice, bob := relay.person("alice"), relay.person("bob")
+	in := alice.direct(bob)
 	id := alice.send(bob, "stays here")
-	if err := alice.Wait(testContext(t), newMessageID(), Accepted); !errors.Is(err, ErrUnknownMessage) {
+	if err := alice.Wait(testContext(t), MessageID{1}, Accepted); !errors.Is(err, ErrUnknownMessage) {
 		t.Errorf("got %v", err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -271,7 +295,7 @@ func TestWaitEnds(t *testing.T) {
 	if err := <-waited; !errors.Is(err, ErrClosed) {
 		t.Errorf("got %v", err)
 	}
-	if _, err := alice.Send(testContext(t), "bob", "hi"); !errors.Is(err, ErrClosed) {
+	if _, err := alice.Send(testContext(t), in, "hi"); !errors.Is(err, ErrClosed) {
 		t.Errorf("got %v", err)
 	}
 	if err := alice.Run(testContext(t)); !errors.Is(err, ErrClosed) {
@@ -280,10 +304,11 @@ func TestWaitEnds(t *testing.T) {
 }
 
 func TestUnreadUntilMarked(t *testing.T) {
-	relay := newFakeRelay(t)
-	alice, bob := newPerson(t, relay, "alice", TrustTOFU), newPerson(t, relay, "bob", TrustTOFU)
-	alice.online()
-	bob.online()
+	relay := newRealRelay(t)
+	people := relay.online("alice", "bob")
+	alice, bob := people[0], people[1]
+	befriend(alice, bob)
+	in := alice.direct(bob)
 	for _, text := range []string{"one", "two"} {
 		alice.await(alice.send(bob, text), Delivered)
 	}
@@ -295,10 +320,10 @@ func TestUnreadUntilMarked(t *testing.T) {
 		t.Fatal(err)
 	}
 	unread, err = bob.Unread(testContext(t))
-	if err != nil || len(unread) != 1 || unread[0].Text != "two" {
+	if err != nil || len(unread) != 1 || unread[0].Text != "two" || bob.conversation(in).Unread != 1 {
 		t.Errorf("got %v, %v", unread, err)
 	}
-	last, err := bob.Messages(testContext(t), "alice", 1)
+	last, err := bob.Messages(testContext(t), in, 1)
 	if err != nil || len(last) != 1 || last[0].Text != "two" {
 		t.Errorf("got %v, %v", last, err)
 	}
@@ -332,5 +357,67 @@ func TestSlowSubscriberIsTold(t *testing.T) {
 		}
 	case <-timeout:
 		t.Error("the channel stays open")
+	}
+}
+
+// What an event tells of is on disk when it comes, in the order in which it was
+// stored.
+func TestEventsComeInOrderAfterTheDisk(t *testing.T) {
+	relay := newRealRelay(t)
+	people := relay.online("alice", "bob")
+	alice, bob := people[0], people[1]
+	befriend(alice, bob)
+	texts := numbered(10)
+	for _, text := range texts {
+		alice.send(bob, text)
+	}
+	for i, want := range texts {
+		got := awaitEvent[MessageReceived](bob).Message
+		if got.Text != want {
+			t.Errorf("event %d tells of %q", i, got.Text)
+		}
+		if stored, err := bob.Message(testContext(t), got.ID); err != nil || stored.Text != want {
+			t.Errorf("event %d came before the disk: %v, %v", i, stored, err)
+		}
+	}
+}
+
+// A relay may have more to hand out than the line holds, while it takes no more
+// submits until its answers are read: a client that sends without reading would
+// wait for the relay, and the relay for the client.
+func TestFullLineInBothDirectionsGoesOn(t *testing.T) {
+	relay := newRealRelay(t)
+	alice := relay.person("alice")
+	var sent []MessageID
+	alice.online()
+	for i := range 4 {
+		friend := relay.person(identity.Username(fmt.Sprint("friend", i)))
+		alice.await(alice.send(friend, "hello"), Accepted)
+		sent = append(sent, alice.send(friend, strings.Repeat("x", MaxTextLen)))
+	}
+	const junk = 4 << 20 // eight of them are more than any window of gRPC
+	var all []*api.Envelope
+	for i := range 8 {
+		all = append(all, &api.Envelope{Kind: api.Kind_KIND_HANDSHAKE, Payload: bytes.Repeat([]byte{byte(i)}, junk), Group: []byte("made up")})
+	}
+	relay.inject(t, alice, all...)
+	for _, id := range sent {
+		alice.await(id, Accepted)
+	}
+}
+
+// While a submit is on its way, accepting another key takes its entry out of the
+// outbox; the answer to it then changes nothing.
+func TestAnswerToWhatLeftTheOutbox(t *testing.T) {
+	alice := newRealRelay(t).person("alice")
+	s := &session{Client: alice.Client}
+	f := flight{submitID: make([]byte, api.SubmitIDSize)}
+	if err := s.accepted(testContext(t), f); err != nil {
+		t.Error(err)
+	}
+	for _, reason := range []api.Reason{api.Reason_REASON_MAILBOX_FULL, api.Reason_REASON_TOO_LARGE, api.Reason_REASON_STALE_EPOCH} {
+		if err := s.rejected(testContext(t), f, &api.Rejected{Reason: reason, RetryAfterMs: 1}); err != nil {
+			t.Errorf("%v: %v", reason, err)
+		}
 	}
 }

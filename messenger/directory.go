@@ -2,7 +2,6 @@ package messenger
 
 import (
 	"context"
-	"crypto/hpke"
 	"errors"
 	"fmt"
 
@@ -31,23 +30,37 @@ func (c *Client) lookup(ctx context.Context, username identity.Username) (listin
 	if username == c.self.username() {
 		return listing{}, ErrSelf
 	}
+	response, err := callDirectory(c, ctx, func(ctx context.Context, d api.DirectoryClient) (*api.LookupResponse, error) {
+		return d.Lookup(ctx, &api.LookupRequest{Username: string(username)})
+	})
+	if err != nil {
+		return listing{}, err
+	}
+	return c.parseListing(username, response.GetDeviceRecords())
+}
+
+// callDirectory makes one call to the directory, which ends with ctx, with the
+// client, or after callTimeout.
+func callDirectory[R any](c *Client, ctx context.Context, do func(context.Context, api.DirectoryClient) (*R, error)) (*R, error) {
 	call, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	stop := context.AfterFunc(c.closing, cancel)
 	defer stop()
 	conn, err := c.line.connect(call)
 	if err != nil {
-		return listing{}, c.lookupFailure(ctx, err)
+		return nil, c.callFailure(ctx, err)
 	}
-	response, err := api.NewDirectoryClient(conn).Lookup(call, &api.LookupRequest{Username: string(username)})
+	response, err := do(call, api.NewDirectoryClient(conn))
 	if err != nil {
-		return listing{}, c.lookupFailure(ctx, c.line.explain(err))
+		return nil, c.callFailure(ctx, c.line.explain(err))
 	}
-	return c.parseListing(username, response.GetDeviceRecords())
+	return response, nil
 }
 
-// lookupFailure tells the caller's own end from that of the call.
-func (c *Client) lookupFailure(ctx context.Context, err error) error {
+func isUnavailable(err error) bool { return errors.Is(err, ErrServerUnavailable) }
+
+// callFailure tells the caller's own end from that of the call.
+func (c *Client) callFailure(ctx context.Context, err error) error {
 	switch {
 	case c.closing.Err() != nil:
 		return ErrClosed
@@ -75,9 +88,6 @@ func (c *Client) parseListing(username identity.Username, records [][]byte) (lis
 		record, err := identity.ParseDeviceRecord(encoded)
 		if err != nil {
 			return listing{}, fmt.Errorf("%w: %w", ErrBadDirectory, err)
-		}
-		if _, err := hpke.MLKEM768X25519().NewPublicKey(record.MessageKey); err != nil {
-			return listing{}, fmt.Errorf("%w: a message key that is none", ErrBadDirectory)
 		}
 		if err := c.checkListed(record.Certificate, username); err != nil {
 			return listing{}, fmt.Errorf("%w: %w", ErrBadDirectory, err)
@@ -109,22 +119,14 @@ func (c *Client) checkListed(certificate identity.Certificate, username identity
 // LookupContact asks the server for the devices of an account and returns those
 // that the account's key vouches for, under the same trust policy and with the
 // same errors as Send.
-func (c *Client) LookupContact(ctx context.Context, username identity.Username, options ...SendOption) (Contact, []identity.DeviceRecord, error) {
+func (c *Client) LookupContact(ctx context.Context, username identity.Username, options ...ContactOption) (Contact, []identity.DeviceRecord, error) {
 	l, err := c.lookup(ctx, username)
 	if err != nil {
 		return Contact{}, nil, err
 	}
-	known, err := c.learn(ctx, l, c.sendOptions(options).trust)
+	known, err := c.learn(ctx, l, c.contactOptions(options).trust)
 	if err != nil {
 		return Contact{}, nil, err
 	}
 	return known.Contact, l.devices, nil
-}
-
-func (c *Client) sendOptions(options []SendOption) sendOptions {
-	o := sendOptions{trust: c.self.trust}
-	for _, set := range options {
-		set(&o)
-	}
-	return o
 }

@@ -62,6 +62,21 @@ var (
 	ErrSelf = errors.New("this is your own account")
 	// ErrText: a text is empty or not valid UTF-8.
 	ErrText = errors.New("a message is text in UTF-8, and not empty")
+	// ErrUnknownConversation: there is no conversation with this id.
+	ErrUnknownConversation = errors.New("no such conversation")
+	// ErrConversationClosed: we left the conversation, were removed, or declined it.
+	ErrConversationClosed = errors.New("you are not in this conversation any more")
+	// ErrNotAccepted: the conversation is a request that was not accepted.
+	ErrNotAccepted = errors.New("this is a request that you have not accepted")
+	// ErrNotAGroup: the conversation is a direct one.
+	ErrNotAGroup = errors.New("this is no group")
+	// ErrNotAdmin: only an administrator of the group may do this.
+	ErrNotAdmin = errors.New("only an administrator of the group may do this")
+	// ErrNotYours: only who wrote a message may change it, and not once it was taken
+	// back.
+	ErrNotYours = errors.New("this is not a message of yours that can be changed")
+	// ErrNotFailed: only a message that failed can be tried again.
+	ErrNotFailed = errors.New("only a message that failed can be sent again")
 	// ErrUnknownMessage: there is no message of this profile's with this id.
 	ErrUnknownMessage = errors.New("no such message")
 	// ErrUnknownContact: there is no contact of this name.

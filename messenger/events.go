@@ -2,21 +2,40 @@ package messenger
 
 import "sealpost/identity"
 
-// An Event is one of [MessageReceived], [StateChanged], [KeyChanged],
-// [ConnectionChanged], [CaughtUp], [EnvelopeQuarantined] and [Lagged]. What it tells is on
-// disk when it comes.
+// An Event is one of [MessageReceived], [MessageChanged], [StateChanged],
+// [ConversationChanged], [RequestReceived], [KeyChanged], [ConnectionChanged],
+// [CaughtUp], [EnvelopeQuarantined] and [Lagged]. What it tells is on disk when it
+// comes.
 type Event interface{ event() }
 
 // MessageReceived tells of a new row in a conversation that is not of our writing.
 type MessageReceived struct{ Message Message }
 
+// MessageChanged tells that a row was edited, taken back, reacted to, or is gone
+// because its time was over (then Gone, and Message has only Row and Conversation).
+type MessageChanged struct {
+	Message Message
+	Gone    bool
+}
+
 // StateChanged says that a message of ours came a step further, or has a new reason for
 // waiting.
 type StateChanged struct {
-	ID     MessageID
-	With   identity.Username
-	State  State
-	Reason string
+	ID           MessageID
+	Conversation ConversationID
+	State        State
+	Reason       string
+}
+
+// ConversationChanged says that a conversation began, or that its name, state or
+// members changed.
+type ConversationChanged struct{ Conversation Conversation }
+
+// RequestReceived says that somebody who is no contact wants to talk, or added us
+// to a group: see [Client.Accept].
+type RequestReceived struct {
+	Conversation Conversation
+	From         identity.Username
 }
 
 // KeyChanged says that the account key of a contact is not the pinned one. If
@@ -41,7 +60,10 @@ type EnvelopeQuarantined struct{ Quarantined Quarantined }
 type Lagged struct{}
 
 func (MessageReceived) event()     {}
+func (MessageChanged) event()      {}
 func (StateChanged) event()        {}
+func (ConversationChanged) event() {}
+func (RequestReceived) event()     {}
 func (KeyChanged) event()          {}
 func (ConnectionChanged) event()   {}
 func (CaughtUp) event()            {}

@@ -3,6 +3,7 @@ package messenger
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -24,24 +25,27 @@ func (p *person) bound(pages int) {
 }
 
 func TestFullDiskLosesNothing(t *testing.T) {
-	relay := newFakeRelay(t)
-	alice, bob := newPerson(t, relay, "alice", TrustTOFU), newPerson(t, relay, "bob", TrustTOFU)
+	relay := newRealRelay(t)
+	alice, bob := relay.person("alice"), relay.person("bob")
+	befriend(alice, bob)
+	in := alice.direct(bob)
 	long := strings.Repeat("x", 20<<10)
 	alice.online()
-	alice.await(alice.send(bob, "one"), Accepted)
+	bob.online()
+	alice.await(alice.send(bob, "one"), Delivered)
+	bob.offline()
 	alice.await(alice.send(bob, long), Accepted)
 	alice.await(alice.send(bob, "three"), Accepted)
-	bob.bound(4)
+	bob.bound(2)
 	if err := bob.Run(testContext(t)); !errors.Is(err, ErrStore) {
 		t.Fatalf("running on a full disk: %v", err)
 	}
-	if _, err := bob.Send(testContext(t), "alice", long); !errors.Is(err, ErrStore) {
+	if _, err := bob.Send(testContext(t), in, long); !errors.Is(err, ErrStore) {
 		t.Fatalf("writing on a full disk: %v", err)
 	}
 	bob.bound(-1)
 	bob.online()
-	relay.awaitEmpty(t, bob.Self().DeviceID)
-	if got := fmt.Sprint(bob.rows(alice)); got != fmt.Sprint([]string{"one", long, "three"}) {
-		t.Errorf("%.100s", got)
-	}
+	bob.until("all came", func() bool { return slices.Equal(bob.texts(in), []string{"one", long, "three"}) })
+	wantRows(t, bob, in, "one", long, "three")
+	alice.await(alice.send(bob, "goes on"), Delivered)
 }

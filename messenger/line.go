@@ -172,17 +172,21 @@ func (l *line) explain(err error) error {
 	}
 }
 
+// errKeyPackageLimit: the server gives out, or takes, no more key packages for now.
+var errKeyPackageLimit = errors.New("the server limits key packages")
+
 var errUnknownDevice = errors.New("the server does not know this device")
 
 var reasonErrors = map[api.Reason]error{
-	api.Reason_REASON_NAME_TAKEN:      ErrNameTaken,
-	api.Reason_REASON_INVITE_REQUIRED: ErrInviteRequired,
-	api.Reason_REASON_INVITE_INVALID:  ErrInviteInvalid,
-	api.Reason_REASON_UNKNOWN_ACCOUNT: ErrUnknownRecipient,
-	api.Reason_REASON_UNKNOWN_DEVICE:  errUnknownDevice,
-	api.Reason_REASON_CLOCK_SKEW:      ErrClockSkew,
-	api.Reason_REASON_REPLACED:        ErrReplaced,
-	api.Reason_REASON_SHUTDOWN:        ErrServerUnavailable,
+	api.Reason_REASON_NAME_TAKEN:        ErrNameTaken,
+	api.Reason_REASON_INVITE_REQUIRED:   ErrInviteRequired,
+	api.Reason_REASON_INVITE_INVALID:    ErrInviteInvalid,
+	api.Reason_REASON_UNKNOWN_ACCOUNT:   ErrUnknownRecipient,
+	api.Reason_REASON_UNKNOWN_DEVICE:    errUnknownDevice,
+	api.Reason_REASON_CLOCK_SKEW:        ErrClockSkew,
+	api.Reason_REASON_REPLACED:          ErrReplaced,
+	api.Reason_REASON_SHUTDOWN:          ErrServerUnavailable,
+	api.Reason_REASON_KEY_PACKAGE_LIMIT: errKeyPackageLimit,
 }
 
 func reasonOf(st *status.Status) api.Reason {

@@ -1,43 +1,35 @@
 package messenger
 
 import (
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
+	"sealpost/content"
 	"sealpost/identity"
 )
 
 // MaxTextLen is the length of the longest text of a message, in bytes.
-const MaxTextLen = 60 << 10
+const MaxTextLen = content.MaxText - 512
 
-// A MessageID names a message, the same on both sides: 16 random bytes. Its
-// text form is "message:" and 32 hexadecimal digits.
-type MessageID [16]byte
+// A MessageID names a message, the same for everybody in the conversation. Its
+// text form is "message:" and 64 hexadecimal digits.
+type MessageID content.MessageID
 
 const messageIDPrefix = "message:"
 
-func newMessageID() MessageID {
-	var id MessageID
-	rand.Read(id[:]) // never fails (crypto/rand)
-	return id
-}
-
 // ParseMessageID reads the text form.
 func ParseMessageID(s string) (MessageID, error) {
-	digits, ok := strings.CutPrefix(s, messageIDPrefix)
-	b, err := hex.DecodeString(digits)
-	if !ok || err != nil || len(b) != len(MessageID{}) || strings.ToLower(digits) != digits {
-		return MessageID{}, errors.New(`a message id is "message:" and 32 hexadecimal digits`)
+	if len(s) > len(messageIDPrefix) && s[:len(messageIDPrefix)] == messageIDPrefix {
+		if id, err := content.ParseMessageID(s[len(messageIDPrefix):]); err == nil {
+			return MessageID(id), nil
+		}
 	}
-	return MessageID(b), nil
+	return MessageID{}, errors.New(`a message id is "message:" and 64 hexadecimal digits`)
 }
 
 // String returns the text form.
-func (id MessageID) String() string { return messageIDPrefix + hex.EncodeToString(id[:]) }
+func (id MessageID) String() string { return messageIDPrefix + content.MessageID(id).String() }
 
 // MarshalText returns the text form, for JSON.
 func (id MessageID) MarshalText() ([]byte, error) { return []byte(id.String()), nil }
@@ -52,16 +44,20 @@ func (id *MessageID) UnmarshalText(b []byte) (err error) {
 // which ends Queued.
 type State int
 
-// The states of a message of ours.
+// The states of a message of ours. In a group, Delivered and Read say that they
+// are true for somebody; [Client.Receipts] tells for whom.
 const (
 	// Queued: on this disk only. It goes out as soon as it can.
 	Queued State = iota + 1
 	// Accepted: the relay has it on disk ("sent to relay").
 	Accepted
-	// Delivered: a device of the other person opened and stored it, and said so
+	// Delivered: a device of another person opened and stored it, and said so
 	// under its signature.
 	Delivered
-	// Failed: it will not go out. The reason says why.
+	// Read: another person saw it, and lets us know.
+	Read
+	// Failed: it will not go out by itself. The reason says why; [Client.Retry]
+	// tries again.
 	Failed
 )
 
@@ -74,6 +70,8 @@ func (s State) String() string {
 		return "accepted"
 	case Delivered:
 		return "delivered"
+	case Read:
+		return "read"
 	case Failed:
 		return "failed"
 	}
@@ -87,15 +85,21 @@ type Kind int
 const (
 	// KindText: a message that a person wrote.
 	KindText Kind = iota + 1
-	// KindGap: a notice in the place of Missing messages of the other person that
-	// were sent before the next row and have not arrived. They fill it when they do.
+	// KindGap: a notice in the place of Missing messages of Sender that were
+	// sent before the next row and have not arrived. They fill it when they do.
 	KindGap
-	// KindKeyChanged: a notice that the contact's account key is not the pinned
+	// KindKeyChanged: a notice that the account key of Sender is not the pinned
 	// one. Text holds the text form of the new key.
 	KindKeyChanged
-	// KindKeyAccepted: a notice that a changed key was accepted, by the person or
-	// by [TrustAcceptNew]. Text holds the text form of the key.
+	// KindKeyAccepted: a notice that a changed key of Sender was accepted, by the
+	// person or by [TrustAcceptNew]. Text holds the text form of the key.
 	KindKeyAccepted
+	// KindMembers: a notice that somebody changed the group: Text says what, in a
+	// sentence that begins with a verb ("added bob"), of which Sender is the subject.
+	KindMembers
+	// KindWarning: a notice of something that a person should know: that the relay
+	// did not play fair, or that this device missed messages. Text says what.
+	KindWarning
 )
 
 // String returns the name in lower case, as in JSON.
@@ -109,6 +113,10 @@ func (k Kind) String() string {
 		return "key-changed"
 	case KindKeyAccepted:
 		return "key-accepted"
+	case KindMembers:
+		return "members"
+	case KindWarning:
+		return "warning"
 	}
 	return fmt.Sprintf("Kind(%d)", int(k))
 }
@@ -119,27 +127,45 @@ type RowID int64
 
 // A Message is a row of a conversation: a text, or a notice in its place.
 type Message struct {
-	Row      RowID
-	Kind     Kind
-	With     identity.Username // the other person of the conversation
-	Outgoing bool              // ours; otherwise With sent it, or it is a notice
-	ID       MessageID         // KindText
-	Text     string            // not escaped: it may hold anything that is UTF-8
-	Time     time.Time         // when its sender says that it was written (UTC, milliseconds)
-	Stored   time.Time         // when it came into this profile's store (UTC, milliseconds)
-	State    State             // Outgoing only
-	Reason   string            // why Failed, or why still Queued; one line
-	Missing  uint64            // KindGap: how many messages
-	Read     bool              // MarkRead was called for it; true for what is ours
+	Row          RowID
+	Kind         Kind
+	Conversation ConversationID
+	Sender       identity.Username // who wrote the text, or whom the notice is about; empty if nobody
+	Outgoing     bool              // ours
+	ID           MessageID         // KindText
+	Text         string            // not escaped: it may hold anything that is UTF-8
+	ReplyTo      MessageID         // zero if it answers no message
+	Edited       bool              // Text is not what was written first
+	Deleted      bool              // its sender took it back; Text is empty
+	Reactions    []Reaction        // in the order of their senders' names
+	Expiry       time.Duration     // it disappears so long after it was read; 0 for never
+	Expires      time.Time         // when it disappears here; zero if that is not known yet
+	Time         time.Time         // when its sender says that it was written (UTC, milliseconds)
+	Stored       time.Time         // when it came into this profile's store (UTC, milliseconds)
+	State        State             // Outgoing only
+	Reason       string            // why Failed, or why still Queued; one line
+	Missing      uint64            // KindGap: how many messages
+	Read         bool              // MarkRead was called for it; true for what is ours
 }
 
-// A Quarantined is an envelope that was not shown: it cannot be opened, is not
-// what it says, or waits for a person's decision.
+// A Reaction is what somebody thinks of a message, an emoji as a rule.
+type Reaction struct {
+	Sender identity.Username
+	Emoji  string // 1 to [content.MaxReaction] bytes without control characters
+}
+
+// A Receipt says what became of a message of ours at somebody.
+type Receipt struct {
+	Username identity.Username
+	State    State // Delivered or Read
+}
+
+// A Quarantined is an envelope that was not shown: it cannot be opened, or is not
+// what it says.
 type Quarantined struct {
 	ID       int64
 	Reason   string            // one line in words
 	From     identity.Username // who claims to have sent it; empty where it could not be opened
-	Held     bool              // it is shown once From's changed or new key is accepted
 	Received time.Time         // UTC, milliseconds
 	Size     int               // bytes of the envelope
 }

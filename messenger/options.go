@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"sealpost/identity"
+	"sealpost/mls"
 )
 
 // A DialFunc opens a connection to host:port.
@@ -19,6 +20,22 @@ type Options struct {
 	Clock  func() time.Time // nil: time.Now
 	Logger *slog.Logger     // nil: nothing is logged. No key, text or name is logged
 	Dial   DialFunc         // nil: TCP
+
+	tuning *tuning // nil: defaultTuning
+}
+
+// tuning is what tests change, to be fast or to watch.
+type tuning struct {
+	suite                               mls.CipherSuite // of every group and key package
+	stockSize, lowStock                 int             // see their constants
+	receiptDelay, coverDelay, helpDelay time.Duration
+	// sealed hears of each message as it is sealed, and for whom; nil: nobody.
+	sealed func(MessageID, []memberDevice)
+}
+
+var defaultTuning = tuning{
+	suite: mls.DefaultCipherSuite, stockSize: stockSize, lowStock: lowStock,
+	receiptDelay: receiptDelay, coverDelay: coverDelay, helpDelay: helpDelay,
 }
 
 // NewProfile says whom to make a profile for, and at which server.
@@ -41,14 +58,4 @@ type Account struct {
 	// FileRecipient is the age recipient that files for this account are
 	// encrypted to.
 	FileRecipient string
-}
-
-// A SendOption changes one call.
-type SendOption func(*sendOptions)
-
-type sendOptions struct{ trust TrustPolicy }
-
-// WithTrust uses this policy instead of the profile's.
-func WithTrust(policy TrustPolicy) SendOption {
-	return func(o *sendOptions) { o.trust = policy }
 }

@@ -7,237 +7,226 @@ import (
 	"errors"
 	"fmt"
 	"time"
-	"unicode/utf8"
 
 	"sealpost/api"
 	"sealpost/identity"
 )
 
-// Send seals a text to every device of an account and puts it into the outbox.
-// When it returns, the message is on disk; Run sends it. The first message of a
-// session to somebody asks the directory for the devices, and works without a
-// line to the server only for a contact known already.
-//
-// Its errors are [*TooLargeError], [ErrText], [ErrSelf], [*KeyChangedError],
-// [*UntrustedError], [ErrUnknownRecipient], [ErrServerUnavailable],
-// [*ServerChangedError], [*CertificateError] and [ErrBadDirectory]; then no message was written.
-func (c *Client) Send(ctx context.Context, to identity.Username, text string, options ...SendOption) (MessageID, error) {
-	switch {
-	case len(text) > MaxTextLen:
-		return MessageID{}, &TooLargeError{Size: len(text), Limit: MaxTextLen}
-	case text == "" || !utf8.ValidString(text):
-		return MessageID{}, ErrText
-	case to == c.self.username():
-		return MessageID{}, ErrSelf
-	}
-	if err := c.prepare(ctx, to, c.sendOptions(options).trust); err != nil {
-		return MessageID{}, err
-	}
-	message := content{kind: contentText, id: newMessageID(), time: c.clock(), body: []byte(text)}
-	var refused error
-	err := c.commit(ctx, func(u *unit) (err error) {
-		refused, err = c.queueText(u, to, message)
-		return err
-	})
-	if err == nil {
-		err = refused
-	}
-	if err != nil {
-		return MessageID{}, err
-	}
-	return message.id, nil
+// A lane is a queue of a conversation. What is in one goes out in order; a lane
+// does not wait for another.
+type lane int64
+
+const (
+	laneMain     lane = iota // what a person did
+	laneReceipts             // confirmations, which may wait a little
+	laneUpkeep               // commits that nobody asked for
+	laneAsk                  // requests to be taken in again
+	lanes
+)
+
+// An entryKind says what an entry of the outbox is.
+type entryKind int
+
+const (
+	entryContent entryKind = iota + 1 // body is a MIMI message
+	entryReceipt                      // body is empty: what is owed when it is sealed
+	entryAction                       // body is an action
+	entryAsk                          // body is empty
+)
+
+// An entry of the outbox is sealed when it goes out, for the epoch that its group
+// is in then. A repeat submits the same bytes, until the relay says that the epoch
+// has passed.
+type entry struct {
+	id           int64
+	conversation int64
+	lane         lane
+	kind         entryKind
+	submitID     []byte
+	message      *int64
+	messageID    []byte
+	counter      uint64
+	body         []byte
+	sentAt       int64
+	group        *int64
+	epoch        uint64
+	sealed       []byte
+	welcome      []byte
+	members      []byte
+	welcomed     []byte
+	due          time.Time
+	tries        int
 }
 
-// prepare makes sure that a recipient is a contact whose devices were asked for
-// since the line came up, or at all if there is no line.
-func (c *Client) prepare(ctx context.Context, to identity.Username, policy TrustPolicy) error {
-	known, err := c.knownContact(ctx, to)
-	if err != nil {
-		return err
-	}
-	if known != nil && known.NewKey == nil && c.isFresh(to) {
-		return nil
-	}
-	l, err := c.lookup(ctx, to)
-	if known != nil && errors.Is(err, ErrServerUnavailable) {
-		return nil // what it lacks is asked for before it goes out
-	}
-	if err != nil {
-		return err
-	}
-	_, err = c.learn(ctx, l, policy)
-	return err
-}
-
-// queueText writes a message of ours, sealed for every device. The counters, the
-// row and the sealed bytes come into being together or not at all.
-func (c *Client) queueText(u *unit, to identity.Username, message content) (refused, err error) {
-	known, err := findContact(u, u, to)
-	if err != nil {
-		return nil, err
-	}
-	if known == nil {
-		return ErrUnknownRecipient, nil
-	}
-	if err := known.keyChanged(); err != nil {
-		return err, nil
-	}
-	devices, err := listedDevices(u, known)
-	if err != nil {
-		return nil, err
-	}
-	if len(devices) == 0 { // the key was accepted, and the server not asked since
-		return fmt.Errorf("%w: the devices of the contact are not known yet", ErrServerUnavailable), nil
-	}
-	id, err := addRow(u, known, row{kind: KindText, outgoing: true, id: &message.id, text: string(message.body), sentAt: message.time.UnixMilli()})
-	if err != nil {
-		return nil, err
-	}
-	for _, device := range devices {
-		if err := u.QueryRowContext(u, "UPDATE devices SET sent = sent + 1 WHERE contact = ? AND device_key = ? RETURNING sent",
-			known.id, device.Certificate.DeviceKey[:]).Scan(&message.counter); err != nil {
-			return nil, fmt.Errorf("counting a message: %w", err)
-		}
-		payload, err := c.sealer.Seal(device, message)
-		if err != nil {
-			return nil, err
-		}
-		if err := queue(u, known, device, &id, payload); err != nil {
-			return nil, err
-		}
-	}
-	return nil, nil
-}
-
-// queueReceipt tells the device that a message came from that it is stored here.
-// A device that cannot be told goes without: nothing but a mark hangs on it.
-func (c *Client) queueReceipt(u *unit, known *contact, o opened) error {
-	var encoded []byte
-	if err := u.QueryRowContext(u, "SELECT record FROM devices WHERE contact = ? AND device_key = ?",
-		known.id, o.sender.DeviceKey[:]).Scan(&encoded); err != nil {
-		return fmt.Errorf("reading a device: %w", err)
-	}
-	if encoded == nil {
-		return nil
-	}
-	device, err := identity.ParseDeviceRecord(encoded)
-	if err != nil {
-		return fmt.Errorf("reading a device: %w", err)
-	}
-	payload, err := c.sealer.Seal(device, content{kind: contentReceipt, id: newMessageID(), time: u.now, body: o.id[:]})
-	if err != nil {
-		return err
-	}
-	return queue(u, known, device, nil, payload)
-}
-
-func queue(u *unit, known *contact, device identity.DeviceRecord, message *RowID, payload []byte) error {
+// enqueue puts an entry at the end of its lane.
+func enqueue(u *unit, e entry) error {
 	submitID := make([]byte, api.SubmitIDSize)
 	rand.Read(submitID) // never fails (crypto/rand)
-	var row any
-	if message != nil {
-		row = int64(*message)
+	var message, due any = nil, int64(0)
+	if e.message != nil {
+		message = *e.message
 	}
-	_, err := u.ExecContext(u, "INSERT INTO outbox (contact, device_id, submit_id, message, payload) VALUES (?, ?, ?, ?, ?)",
-		known.id, device.Certificate.DeviceID[:], submitID, row, payload)
+	if !e.due.IsZero() {
+		due = e.due.UnixMilli()
+	}
+	if e.body == nil {
+		e.body = []byte{}
+	}
+	_, err := u.ExecContext(u, `
+		INSERT INTO outbox (conversation, queue, kind, submit_id, message, message_id, body, sent_at, due_at)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		e.conversation, e.conversation*int64(lanes)+int64(e.lane), int(e.kind), submitID, message, e.messageID, e.body, u.now.UnixMilli(), due)
 	if err != nil {
-		return fmt.Errorf("queueing a message: %w", err)
+		return fmt.Errorf("queueing: %w", err)
 	}
 	u.wakes = true
 	return nil
 }
 
-// waiting is the oldest entry of the outbox for one device.
-type waiting struct {
-	device   identity.DeviceID
-	contact  identity.Username
-	submitID []byte
-	payload  []byte
-	due      time.Time
+const selectEntries = `
+	SELECT o.id, o.conversation, o.queue % 4, o.kind, o.submit_id, o.message, o.message_id, o.counter, o.body, o.sent_at,
+		o.grp, o.epoch, o.sealed, o.welcome, o.members, o.welcomed, o.due_at, o.tries FROM `
+
+func scanEntry(scan func(...any) error) (entry, error) {
+	var (
+		e   entry
+		due int64
+	)
+	err := scan(&e.id, &e.conversation, &e.lane, &e.kind, &e.submitID, &e.message, &e.messageID, &e.counter, &e.body, &e.sentAt,
+		&e.group, &e.epoch, &e.sealed, &e.welcome, &e.members, &e.welcomed, &due, &e.tries)
+	e.due = fromMilli(due)
+	return e, err
 }
 
-// heads returns what may go out next: for each device the oldest entry, unless
-// the recipient's key changed. The recursion hops from device to device over the
-// index, however long the queue of each is.
-func (c *Client) heads(ctx context.Context) ([]waiting, error) {
-	var all []waiting
+// heads returns what may go out next: the oldest entry of each lane. The recursion
+// hops from lane to lane over the index, however long each is.
+func (c *Client) heads(ctx context.Context) ([]entry, error) {
+	var all []entry
 	err := c.read(ctx, `
-		WITH RECURSIVE device (id) AS (
-			SELECT min(device_id) FROM outbox
+		WITH RECURSIVE head (queue) AS (
+			SELECT min(queue) FROM outbox
 			UNION ALL
-			SELECT (SELECT min(device_id) FROM outbox WHERE device_id > device.id) FROM device WHERE device.id IS NOT NULL
-		)
-		SELECT o.device_id, c.username, o.submit_id, o.payload, o.due_at
-		FROM device
-		JOIN outbox o ON o.id = (SELECT min(id) FROM outbox WHERE device_id = device.id)
-		JOIN contacts c ON c.id = o.contact
-		WHERE c.new_key IS NULL
-		ORDER BY o.id`, nil, func(scan func(...any) error) error {
-		var (
-			w      waiting
-			device []byte
-			due    int64
-		)
-		if err := scan(&device, &w.contact, &w.submitID, &w.payload, &due); err != nil {
+			SELECT (SELECT min(queue) FROM outbox WHERE queue > head.queue) FROM head WHERE head.queue IS NOT NULL
+		)`+selectEntries+`head JOIN outbox o ON o.id = (SELECT min(id) FROM outbox WHERE queue = head.queue) ORDER BY o.id`,
+		nil, func(scan func(...any) error) error {
+			e, err := scanEntry(scan)
+			all = append(all, e)
 			return err
-		}
-		id, err := identity.DeviceIDFromBytes(device)
-		w.device, w.due = id, fromMilli(due)
-		all = append(all, w)
-		return err
-	})
+		})
 	return all, err
 }
 
-// settled notes the relay's final answer about a submission. A message is
-// accepted when the relay took it for one device, and has answered for all.
-func (c *Client) settled(ctx context.Context, submitID []byte, accepted bool, reason string) error {
-	return c.commit(ctx, func(u *unit) error {
-		var (
-			message *int64
-			known   contact
-		)
-		err := u.QueryRowContext(u, "DELETE FROM outbox WHERE submit_id = ? RETURNING message, contact", submitID).
-			Scan(&message, &known.id)
-		if errors.Is(err, sql.ErrNoRows) || (err == nil && message == nil) {
-			return nil // the person decided meanwhile; or a receipt
-		}
-		if err != nil {
-			return fmt.Errorf("clearing the outbox: %w", err)
-		}
-		if err := u.QueryRowContext(u, "SELECT username FROM contacts WHERE id = ?", known.id).Scan(&known.Username); err != nil {
-			return fmt.Errorf("reading a contact: %w", err)
-		}
-		return changeStates(u, `
-			UPDATE messages SET
-				relayed = relayed OR ?2,
-				state = iif(EXISTS (SELECT 1 FROM outbox WHERE message = ?1), state, iif(relayed OR ?2, ?3, ?4)),
-				reason = iif(?2, '', ?5)
-			WHERE id = ?1 AND state = ?6 RETURNING message_id, state, reason`,
-			&known, *message, accepted, int(Accepted), int(Failed), reason, int(Queued))
-	})
+func findEntry(u *unit, submitID []byte) (*entry, error) {
+	e, err := scanEntry(u.QueryRowContext(u, selectEntries+"outbox o WHERE o.submit_id = ?", submitID).Scan)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, nil // the person decided meanwhile
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading the outbox: %w", err)
+	}
+	return &e, nil
 }
 
-// postponed notes that the relay refused a submission for now.
-func (c *Client) postponed(ctx context.Context, submitID []byte, until time.Time, reason string) error {
-	return c.commit(ctx, func(u *unit) error {
-		var known contact
-		err := u.QueryRowContext(u, "SELECT c.id, c.username FROM contacts c JOIN outbox o ON o.contact = c.id WHERE o.submit_id = ?", submitID).
-			Scan(&known.id, &known.Username)
-		if errors.Is(err, sql.ErrNoRows) {
-			return nil // the person decided meanwhile
+// keepSealed writes down what is about to be submitted, and for which epoch.
+func keepSealed(u *unit, e *entry) error {
+	_, err := u.ExecContext(u, `
+		UPDATE outbox SET counter = ?, grp = ?, epoch = ?, sealed = ?, welcome = ?, members = ?, welcomed = ? WHERE id = ?`,
+		int64(e.counter), *e.group, int64(e.epoch), e.sealed, e.welcome, e.members, e.welcomed, e.id)
+	if err != nil {
+		return fmt.Errorf("keeping what is sent: %w", err)
+	}
+	return nil
+}
+
+// unseal has an entry sealed anew when its turn comes.
+func unseal(u *unit, id int64) error {
+	_, err := u.ExecContext(u, "UPDATE outbox SET sealed = NULL, welcome = NULL, members = NULL, welcomed = NULL, grp = NULL WHERE id = ?", id)
+	if err != nil {
+		return fmt.Errorf("taking back what was sealed: %w", err)
+	}
+	return nil
+}
+
+func removeEntry(u *unit, id int64) error {
+	if _, err := u.ExecContext(u, "DELETE FROM outbox WHERE id = ?", id); err != nil {
+		return fmt.Errorf("clearing the outbox: %w", err)
+	}
+	return nil
+}
+
+// maxSubmits is how many ids of submissions are kept. The relay names the last that
+// it accepted, which is one of those in the outbox or among these.
+const maxSubmits = 256
+
+// noteSubmit remembers that the relay accepted a submission of ours.
+func noteSubmit(u *unit, submitID []byte) error {
+	result, err := u.ExecContext(u, "INSERT INTO submits (submit_id) VALUES (?) ON CONFLICT DO NOTHING", submitID)
+	if err == nil {
+		var last int64
+		if last, err = result.LastInsertId(); err == nil {
+			_, err = u.ExecContext(u, "DELETE FROM submits WHERE id <= ?", last-maxSubmits)
 		}
-		if err != nil {
-			return fmt.Errorf("reading a contact: %w", err)
+	}
+	if err != nil {
+		return fmt.Errorf("noting a submission: %w", err)
+	}
+	return nil
+}
+
+// settle ends an entry. A message of it becomes Accepted, or Failed with a reason.
+func settle(u *unit, e *entry, reason string) error {
+	if err := removeEntry(u, e.id); err != nil {
+		return err
+	}
+	if e.message == nil {
+		return nil
+	}
+	state := Accepted
+	if reason != "" {
+		state = Failed
+		if _, err := u.ExecContext(u, "INSERT INTO unsent (message, body) VALUES (?, ?) ON CONFLICT DO NOTHING", *e.message, e.body); err != nil {
+			return fmt.Errorf("keeping a message that failed: %w", err)
 		}
-		if _, err := u.ExecContext(u, "UPDATE outbox SET due_at = ? WHERE submit_id = ?", until.UnixMilli(), submitID); err != nil {
-			return fmt.Errorf("postponing a message: %w", err)
+	}
+	return changeStates(u, "state = ?, reason = ? WHERE id = ? AND state = ?", int(state), reason, *e.message, int(Queued))
+}
+
+// postpone tries an entry again at a later time, and says why.
+func postpone(u *unit, e *entry, until time.Time, reason string) error {
+	if _, err := u.ExecContext(u, "UPDATE outbox SET due_at = ?, tries = tries + 1 WHERE id = ?", until.UnixMilli(), e.id); err != nil {
+		return fmt.Errorf("postponing: %w", err)
+	}
+	return explainWaiting(u, e.conversation, reason)
+}
+
+// explainWaiting gives the messages of a conversation that wait a reason, or none.
+func explainWaiting(u *unit, conversation int64, reason string) error {
+	return changeStates(u, "reason = ? WHERE id IN (SELECT message FROM outbox WHERE conversation = ?) AND state = ? AND reason != ?",
+		reason, conversation, int(Queued), reason)
+}
+
+// changeStates runs an update of messages, and tells of each.
+func changeStates(u *unit, update string, args ...any) error {
+	rows, err := u.QueryContext(u, `UPDATE messages SET `+update+`
+		RETURNING message_id, (SELECT public_id FROM conversations WHERE id = conversation), state, reason`, args...)
+	if err != nil {
+		return fmt.Errorf("changing the state of messages: %w", err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var (
+			e                StateChanged
+			id, conversation []byte
+		)
+		if err := rows.Scan(&id, &conversation, &e.State, &e.Reason); err != nil {
+			return fmt.Errorf("changing the state of messages: %w", err)
 		}
-		return changeStates(u, `
-			UPDATE messages SET reason = ?
-			WHERE id = (SELECT message FROM outbox WHERE submit_id = ?) AND state = ? RETURNING message_id, state, reason`,
-			&known, reason, submitID, int(Queued))
-	})
+		if len(id) == len(e.ID) && len(conversation) == len(e.Conversation) {
+			e.ID, e.Conversation = MessageID(id), ConversationID(conversation)
+			u.tell(e)
+		}
+	}
+	return rows.Err()
 }
 
 // Wait waits until a message of ours has come to a state, while Run runs in
@@ -245,35 +234,38 @@ func (c *Client) postponed(ctx context.Context, submitID []byte, until time.Time
 // message is held because its recipient's key changed, [ErrUnknownMessage],
 // [ErrClosed], or that of ctx.
 func (c *Client) Wait(ctx context.Context, id MessageID, state State) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	events := c.Subscribe(ctx)
+	return c.await(ctx, func() (bool, error) { return c.reached(ctx, id, state) })
+}
+
+// Flush waits until nothing waits in the outbox that could go out now: what is
+// left is postponed, see Message.Reason. The error is [ErrClosed] or that of ctx.
+func (c *Client) Flush(ctx context.Context) error {
+	return c.await(ctx, func() (bool, error) {
+		var waiting bool
+		err := c.store.reader.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM outbox WHERE tries = 0)").Scan(&waiting)
+		if err != nil {
+			return false, c.storeFailure(ctx, err)
+		}
+		return !waiting, nil
+	})
+}
+
+// await asks again after everything that was written, until done.
+func (c *Client) await(ctx context.Context, ask func() (done bool, err error)) error {
 	for {
-		done, err := c.reached(ctx, id, state)
+		rang := c.written.wait()
+		done, err := ask()
 		if done || err != nil {
 			return err
 		}
-		if err := nextAbout(ctx, events, id); err != nil {
-			return err
+		select {
+		case <-rang:
+		case <-c.closing.Done():
+			return ErrClosed
+		case <-ctx.Done():
+			return ctx.Err()
 		}
 	}
-}
-
-func nextAbout(ctx context.Context, events <-chan Event, id MessageID) error {
-	for e := range events {
-		switch e := e.(type) {
-		case StateChanged:
-			if e.ID == id {
-				return nil
-			}
-		case Lagged, KeyChanged:
-			return nil
-		}
-	}
-	if ctx.Err() != nil {
-		return ctx.Err()
-	}
-	return ErrClosed
 }
 
 func (c *Client) reached(ctx context.Context, id MessageID, state State) (bool, error) {
@@ -287,13 +279,46 @@ func (c *Client) reached(ctx context.Context, id MessageID, state State) (bool, 
 		return false, &FailedError{ID: id, Reason: all[0].Reason}
 	case all[0].State >= state:
 		return true, nil
+	case all[0].State > Queued:
+		return false, nil
 	}
-	if all[0].State == Queued {
-		known, err := c.knownContact(ctx, all[0].With)
-		if err != nil || known == nil {
-			return false, err
-		}
-		return false, known.keyChanged()
+	v, err := c.findConversation(ctx, c.store.reader, all[0].Conversation)
+	if err != nil {
+		return false, c.readFailure(ctx, err)
+	}
+	var changed *KeyChangedError
+	if err := stopped(ctx, c.store.reader, v); errors.As(err, &changed) {
+		return false, changed
+	} else if err != nil {
+		return false, c.storeFailure(ctx, err)
 	}
 	return false, nil
+}
+
+// stopped returns a [*KeyChangedError] if nothing may go out in a conversation,
+// since somebody in it shows another account key than the pinned one.
+func stopped(ctx context.Context, q querier, v *conversation) error {
+	where, arg := `WHERE username = (SELECT k.username FROM contacts k JOIN conversations v ON v.contact = k.id WHERE v.id = ?) AND new_key IS NOT NULL`, any(v.id)
+	if v.kind == Group {
+		where = `WHERE new_key IS NOT NULL AND username IN (
+			SELECT m.username FROM members m JOIN groups g ON g.id = m.grp WHERE g.conversation = ? AND g.state = 2) LIMIT 1`
+	}
+	k, err := scanContact(q.QueryRowContext(ctx, selectContacts+where, arg).Scan)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("looking for changed keys: %w", err)
+	}
+	return k.keyChanged()
+}
+
+// deviceIDs splits a list of ids that were joined.
+func deviceIDs(joined []byte) [][]byte {
+	size := len(identity.DeviceID{})
+	var ids [][]byte
+	for ; len(joined) >= size; joined = joined[size:] {
+		ids = append(ids, joined[:size])
+	}
+	return ids
 }

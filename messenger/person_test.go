@@ -3,6 +3,10 @@ package messenger
 import (
 	"context"
 	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -11,7 +15,7 @@ import (
 	"sealpost/identity"
 )
 
-const testTimeout = 20 * time.Second
+const testTimeout = time.Minute
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
@@ -31,22 +35,13 @@ func testContext(t testing.TB) context.Context {
 	return ctx
 }
 
-func newPerson(t testing.TB, relay *fakeRelay, name identity.Username, trust TrustPolicy) *person {
-	t.Helper()
-	p := &person{t: t, options: Options{Dir: t.TempDir(), Unlock: KeyFile(), Dial: relay.dial}}
-	client, err := Create(testContext(t), p.options, NewProfile{Username: name, Server: "relay.test:7443", Fingerprint: relay.id, Trust: trust})
-	if err != nil {
-		t.Fatalf("creating %s: %v", name, err)
-	}
-	p.attach(client)
-	t.Cleanup(p.stop)
-	return p
-}
-
 func (p *person) attach(client *Client) {
+	client.tuning.receiptDelay, client.tuning.coverDelay, client.tuning.helpDelay = 0, 0, 0
 	p.Client = client
 	p.events = client.Subscribe(context.Background())
 }
+
+func (p *person) name() identity.Username { return p.Self().Username }
 
 // online runs the client until offline or stop.
 func (p *person) online() {
@@ -87,11 +82,38 @@ func (p *person) restart() {
 	p.attach(client)
 }
 
+// testLogger logs into the test's output.
+func testLogger(t testing.TB, name identity.Username) *slog.Logger {
+	return slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug})).With("person", name)
+}
+
+// direct returns the conversation with somebody, begun if need be.
+func (p *person) direct(with *person) ConversationID {
+	p.t.Helper()
+	v, err := p.Direct(testContext(p.t), with.name())
+	if err != nil {
+		p.t.Fatalf("%s meets %s: %v", p.name(), with.name(), err)
+	}
+	return v.ID
+}
+
+// befriend lets two accept each other before anybody writes.
+func befriend(a, b *person) {
+	a.t.Helper()
+	a.direct(b)
+	b.direct(a)
+}
+
 func (p *person) send(to *person, text string) MessageID {
 	p.t.Helper()
-	id, err := p.Send(testContext(p.t), to.Self().Username, text)
+	return p.say(p.direct(to), text)
+}
+
+func (p *person) say(in ConversationID, text string, options ...SendOption) MessageID {
+	p.t.Helper()
+	id, err := p.Send(testContext(p.t), in, text, options...)
 	if err != nil {
-		p.t.Fatalf("sending: %v", err)
+		p.t.Fatalf("%s sends: %v", p.name(), err)
 	}
 	return id
 }
@@ -99,7 +121,16 @@ func (p *person) send(to *person, text string) MessageID {
 func (p *person) await(id MessageID, state State) {
 	p.t.Helper()
 	if err := p.Wait(testContext(p.t), id, state); err != nil {
-		p.t.Fatalf("waiting until %v: %v", state, err)
+		all, _ := p.readMessages(context.Background(), "WHERE m.message_id = ?", id[:])
+		p.t.Fatalf("%s waits until %v: %v; it is %+v", p.name(), state, err, all)
+	}
+}
+
+// until asks again after everything that is written.
+func (p *person) until(what string, done func() bool) {
+	p.t.Helper()
+	if err := p.Client.await(testContext(p.t), func() (bool, error) { return done(), nil }); err != nil {
+		p.t.Fatalf("%s waits until %s: %v", p.name(), what, err)
 	}
 }
 
@@ -125,9 +156,9 @@ func awaitEvent[E Event](p *person) E {
 }
 
 // rows returns a conversation in short: texts, and notices in brackets.
-func (p *person) rows(with *person) []string {
+func (p *person) rows(in ConversationID) []string {
 	p.t.Helper()
-	all, err := p.Messages(testContext(p.t), with.Self().Username, 0)
+	all, err := p.Messages(testContext(p.t), in, 0)
 	if err != nil {
 		p.t.Fatal(err)
 	}
@@ -137,12 +168,33 @@ func (p *person) rows(with *person) []string {
 		case KindText:
 			short = append(short, m.Text)
 		case KindGap:
-			short = append(short, "[gap "+string(rune('0'+m.Missing))+"]")
+			short = append(short, fmt.Sprintf("[gap %d]", m.Missing))
+		case KindMembers:
+			short = append(short, fmt.Sprintf("[%s %s]", m.Sender, m.Text))
 		default:
 			short = append(short, "["+m.Kind.String()+"]")
 		}
 	}
 	return short
+}
+
+// texts returns the texts of a conversation.
+func (p *person) texts(in ConversationID) []string {
+	p.t.Helper()
+	return slices.DeleteFunc(p.rows(in), func(row string) bool { return strings.HasPrefix(row, "[") })
+}
+
+// awaitTexts waits until a conversation holds just these texts.
+func (p *person) awaitTexts(in ConversationID, want ...string) {
+	p.t.Helper()
+	p.until(fmt.Sprintf("it has %q", want), func() bool { return slices.Equal(p.texts(in), want) })
+}
+
+func wantRows(t testing.TB, p *person, in ConversationID, want ...string) {
+	t.Helper()
+	if got := p.rows(in); !slices.Equal(got, want) {
+		t.Errorf("%s has %q, want %q", p.name(), got, want)
+	}
 }
 
 func (p *person) quarantine() []Quarantined {
@@ -161,19 +213,39 @@ func (p *person) contact(other *person) Contact {
 		p.t.Fatal(err)
 	}
 	for _, k := range all {
-		if k.Username == other.Self().Username {
+		if k.Username == other.name() {
 			return k
 		}
 	}
-	p.t.Fatalf("%s is no contact", other.Self().Username)
+	p.t.Fatalf("%s is no contact", other.name())
 	return Contact{}
 }
 
-// seals returns a sealer that writes as this person, for forging what only a
-// person with these keys could.
-func (p *person) seals() *hpkeSealer { return p.sealer.(*hpkeSealer) }
+func (p *person) conversation(id ConversationID) Conversation {
+	p.t.Helper()
+	v, err := p.Conversation(testContext(p.t), id)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return v
+}
 
-func (p *person) record() identity.DeviceRecord { return p.self.record }
+func (p *person) members(in ConversationID) string {
+	p.t.Helper()
+	all, err := p.Members(testContext(p.t), in)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	var names []string
+	for _, m := range all {
+		name := string(m.Username)
+		if m.Admin {
+			name += "*"
+		}
+		names = append(names, name)
+	}
+	return strings.Join(names, " ")
+}
 
 func wantError[E error](t testing.TB, err error) E {
 	t.Helper()
@@ -184,24 +256,10 @@ func wantError[E error](t testing.TB, err error) E {
 	return target
 }
 
-// secondDevice adds another device to the account, as linking will.
-func (p *person) secondDevice(relay *fakeRelay) party {
-	p.t.Helper()
-	var seed []byte
-	if err := p.store.reader.QueryRow("SELECT account_seed FROM profile").Scan(&seed); err != nil {
-		p.t.Fatal(err)
+func numbered(n int) []string {
+	texts := make([]string, n)
+	for i := range texts {
+		texts[i] = fmt.Sprintf("text %d", i)
 	}
-	account, err := identity.AccountKeyFromSeed(seed)
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	s := newParty(p.t, p.Self().Username)
-	certificate := identity.IssueCertificate(account, p.Self().Username, s.deviceKey.Public(), identity.NewDeviceID(), testTime)
-	record, err := identity.SignDeviceRecord(s.deviceKey, certificate, s.record.MessageKey, "age1pq1test")
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	s.certificate, s.record, s.account = certificate, record, account
-	relay.set(func() { relay.add(record) })
-	return s
+	return texts
 }

@@ -33,16 +33,16 @@ func TestProfileDir(t *testing.T) {
 
 func TestEveryProtectionOpensAgain(t *testing.T) {
 	keyring.MockInit()
-	relay := newFakeRelay(t)
+	relay := newRealRelay(t)
 	for name, unlock := range map[identity.Username]Unlocker{
 		"pass": Passphrase([]byte("correct horse")), "ring": Keyring(), "file": KeyFile(),
 	} {
 		t.Run(string(name), func(t *testing.T) {
-			options := Options{Dir: filepath.Join(t.TempDir(), "new", "dir"), Unlock: unlock, Dial: relay.dial}
+			options := Options{Dir: filepath.Join(t.TempDir(), "new", "dir"), Unlock: unlock}
 			if _, err := Protection(options.Dir); !errors.Is(err, ErrNoProfile) || Exists(options.Dir) {
 				t.Errorf("before: %v", err)
 			}
-			c, err := Create(testContext(t), options, NewProfile{Username: name, Server: "relay.test:7443", Fingerprint: relay.id, Trust: TrustStrict})
+			c, err := Create(testContext(t), options, NewProfile{Username: name, Server: relay.address, Fingerprint: relay.id, Trust: TrustStrict})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -68,10 +68,10 @@ func TestEveryProtectionOpensAgain(t *testing.T) {
 
 func TestOpenRefuses(t *testing.T) {
 	keyring.MockInit()
-	relay := newFakeRelay(t)
+	relay := newRealRelay(t)
 	newProfile := func(t *testing.T, name identity.Username, unlock Unlocker) Options {
-		options := Options{Dir: t.TempDir(), Unlock: unlock, Dial: relay.dial}
-		c, err := Create(testContext(t), options, NewProfile{Username: name, Server: "relay.test:7443", Fingerprint: relay.id})
+		options := Options{Dir: t.TempDir(), Unlock: unlock}
+		c, err := Create(testContext(t), options, NewProfile{Username: name, Server: relay.address, Fingerprint: relay.id})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -140,8 +140,8 @@ func TestOpenRefuses(t *testing.T) {
 }
 
 func TestKeyFileIsPrivate(t *testing.T) {
-	relay := newFakeRelay(t)
-	alice := newPerson(t, relay, "alice", TrustTOFU)
+	relay := newRealRelay(t)
+	alice := relay.person("alice")
 	entries, err := os.ReadDir(alice.options.Dir)
 	if err != nil {
 		t.Fatal(err)
@@ -158,33 +158,31 @@ func TestKeyFileIsPrivate(t *testing.T) {
 }
 
 func TestProfileInUse(t *testing.T) {
-	relay := newFakeRelay(t)
-	alice := newPerson(t, relay, "alice", TrustTOFU)
+	relay := newRealRelay(t)
+	alice := relay.person("alice")
 	_, err := Open(testContext(t), alice.options)
 	if inUse := wantError[*ProfileInUseError](t, err); inUse.PID != os.Getpid() {
 		t.Errorf("used by %d", inUse.PID)
 	}
-	_, err = Create(testContext(t), alice.options, NewProfile{Username: "eve", Server: "relay.test:7443", Fingerprint: relay.id})
+	_, err = Create(testContext(t), alice.options, NewProfile{Username: "eve", Server: relay.address, Fingerprint: relay.id})
 	wantError[*ProfileInUseError](t, err)
 	alice.restart() // closing has let it go
 }
 
 func TestCreateLeavesNothingBehind(t *testing.T) {
-	relay := newFakeRelay(t)
-	newPerson(t, relay, "alice", TrustTOFU)
-	down := newFakeRelay(t)
+	relay := newRealRelay(t)
+	relay.person("alice")
+	down := newRealRelay(t)
 	down.stop()
 	for name, test := range map[string]struct {
-		relay       *fakeRelay
+		relay       *realRelay
 		fingerprint identity.ServerID
 		refusal     error
 		want        func(error) bool
 	}{
 		"name taken": {relay, relay.id, nil, func(err error) bool { return errors.Is(err, ErrNameTaken) }},
-		"no invite code": {relay, relay.id, refuse(codes.PermissionDenied, api.Reason_REASON_INVITE_REQUIRED),
+		"by invitation": {relay, relay.id, refuse(codes.PermissionDenied, api.Reason_REASON_INVITE_REQUIRED),
 			func(err error) bool { return errors.Is(err, ErrInviteRequired) }},
-		"wrong invite code": {relay, relay.id, refuse(codes.PermissionDenied, api.Reason_REASON_INVITE_INVALID),
-			func(err error) bool { return errors.Is(err, ErrInviteInvalid) }},
 		"malformed": {relay, relay.id, refuse(codes.InvalidArgument, api.Reason_REASON_MALFORMED),
 			func(err error) bool { return errors.Is(err, ErrRefused) }},
 		"server down": {down, down.id, nil, func(err error) bool { return errors.Is(err, ErrServerUnavailable) }},
@@ -196,8 +194,8 @@ func TestCreateLeavesNothingBehind(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			test.relay.set(func() { test.relay.register = func() error { return test.refusal } })
 			dir := filepath.Join(t.TempDir(), "profile")
-			options := Options{Dir: dir, Unlock: KeyFile(), Dial: test.relay.dial}
-			_, err := Create(testContext(t), options, NewProfile{Username: "alice", Server: "relay.test:7443", Fingerprint: test.fingerprint})
+			options := Options{Dir: dir, Unlock: KeyFile()}
+			_, err := Create(testContext(t), options, NewProfile{Username: "alice", Server: test.relay.address, Fingerprint: test.fingerprint})
 			if !test.want(err) {
 				t.Errorf("got %v", err)
 			}
@@ -209,10 +207,10 @@ func TestCreateLeavesNothingBehind(t *testing.T) {
 }
 
 func TestUncertainRegistrationIsCompleted(t *testing.T) {
-	relay := newFakeRelay(t)
+	relay := newRealRelay(t)
 	relay.register = func() error { return status.Error(codes.Unavailable, "the line broke") }
-	options := Options{Dir: t.TempDir(), Unlock: KeyFile(), Dial: relay.dial}
-	_, err := Create(testContext(t), options, NewProfile{Username: "alice", Server: "relay.test:7443", Fingerprint: relay.id})
+	options := Options{Dir: t.TempDir(), Unlock: KeyFile()}
+	_, err := Create(testContext(t), options, NewProfile{Username: "alice", Server: relay.address, Fingerprint: relay.id})
 	if !errors.Is(err, ErrServerUnavailable) || !Exists(options.Dir) {
 		t.Fatalf("creating: %v, there is a profile: %t", err, Exists(options.Dir))
 	}
@@ -231,20 +229,20 @@ func TestUncertainRegistrationIsCompleted(t *testing.T) {
 	if e := awaitEvent[ConnectionChanged](alice); !e.Online {
 		t.Errorf("not online: %v", e.Err)
 	}
-	bob := newPerson(t, relay, "bob", TrustTOFU)
+	bob := relay.person("bob")
 	alice.await(alice.send(bob, "registered"), Accepted)
 }
 
 func TestCrashedCreationIsStartedOver(t *testing.T) {
-	relay := newFakeRelay(t)
+	relay := newRealRelay(t)
 	dir := t.TempDir()
 	for _, name := range []string{databaseFileName, databaseFileName + "-wal", keyFileName} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte("half-written"), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
-	options := Options{Dir: dir, Unlock: KeyFile(), Dial: relay.dial}
-	c, err := Create(testContext(t), options, NewProfile{Username: "alice", Server: "relay.test:7443", Fingerprint: relay.id})
+	options := Options{Dir: dir, Unlock: KeyFile()}
+	c, err := Create(testContext(t), options, NewProfile{Username: "alice", Server: relay.address, Fingerprint: relay.id})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -255,10 +253,10 @@ func TestCrashedCreationIsStartedOver(t *testing.T) {
 
 func TestStoreHoldsNoPlaintext(t *testing.T) {
 	const canary = "canary-in-a-coal-mine"
-	relay := newFakeRelay(t)
-	alice, bob := newPerson(t, relay, "alicecanary", TrustTOFU), newPerson(t, relay, "bobcanary", TrustTOFU)
-	alice.online()
-	bob.online()
+	relay := newRealRelay(t)
+	people := relay.online("alicecanary", "bobcanary")
+	alice, bob := people[0], people[1]
+	befriend(alice, bob)
 	alice.await(alice.send(bob, canary), Delivered)
 	secrets := [][]byte{
 		[]byte(canary), []byte("alicecanary"), []byte("bobcanary"), []byte("AGE-SECRET-KEY"), []byte("SQLite format"),
@@ -286,17 +284,18 @@ func TestStoreHoldsNoPlaintext(t *testing.T) {
 		p.stop()
 		grep("when closed", p.options.Dir)
 	}
+	if len(relay.submits) == 0 {
+		t.Error("nothing was submitted")
+	}
 	for _, s := range relay.submits {
 		for _, secret := range secrets {
-			if bytes.Contains(s.GetPayload(), secret) {
-				t.Errorf("a payload holds %q", secret)
+			if bytes.Contains(s.GetPayload(), secret) || bytes.Contains(s.GetCommit().GetWelcome(), secret) {
+				t.Errorf("a submission of %v holds %q", s.GetKind(), secret)
 			}
 		}
 	}
 	alice.restart()
-	if got := alice.rows(bob); len(got) != 1 || got[0] != canary {
-		t.Errorf("after opening again: %q", got)
-	}
+	wantRows(t, alice, alice.DirectID("bobcanary"), canary)
 }
 
 func TestNewerSchemaIsRefused(t *testing.T) {
@@ -357,8 +356,8 @@ func TestErrorsOfTheDatabaseHideItsKey(t *testing.T) {
 }
 
 func BenchmarkOpen(b *testing.B) {
-	relay := newFakeRelay(b)
-	alice := newPerson(b, relay, "alice", TrustTOFU)
+	relay := newRealRelay(b)
+	alice := relay.person("alice")
 	alice.stop()
 	b.ResetTimer()
 	for b.Loop() {

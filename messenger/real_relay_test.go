@@ -3,8 +3,13 @@ package messenger
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net"
+	"path/filepath"
 	"testing"
+
+	"github.com/ncruces/go-sqlite3/driver"
+	"google.golang.org/grpc"
 
 	"sealpost/identity"
 	"sealpost/relay"
@@ -17,14 +22,17 @@ type realRelay struct {
 	t        testing.TB
 	dir      string
 	limits   relay.Limits
+	options  []grpc.ServerOption
+	logger   *slog.Logger
 	id       identity.ServerID
 	address  string
 	shutdown func()
+	*tap
 }
 
 func newRealRelay(t testing.TB) *realRelay {
 	t.Helper()
-	r := &realRelay{t: t, dir: t.TempDir(), address: "127.0.0.1:0", limits: relay.DefaultLimits()}
+	r := &realRelay{t: t, dir: t.TempDir(), address: "127.0.0.1:0", limits: relay.DefaultLimits(), tap: newTap()}
 	r.start()
 	t.Cleanup(func() { r.stop() })
 	return r
@@ -40,7 +48,13 @@ func (r *realRelay) start() {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	server, err := relay.New(relay.Config{Store: store, Certificate: certificate, Limits: r.limits})
+	options := r.options
+	if r.tap != nil { // an enemy takes its place: both number envelopes
+		options = append(options, r.tap.options()...)
+	}
+	server, err := relay.New(relay.Config{
+		Store: store, Certificate: certificate, Limits: r.limits, Logger: r.logger, ServerOptions: options,
+	})
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -67,25 +81,67 @@ func (r *realRelay) stop() {
 	}
 }
 
-func (r *realRelay) person(name identity.Username) *person {
+func (r *realRelay) person(name identity.Username, change ...func(*NewProfile)) *person {
 	r.t.Helper()
-	proof, err := IdentifyServer(testContext(r.t), nil, r.address)
-	if err != nil || proof.ID != r.id || proof.Domain != "" {
-		r.t.Fatalf("the server is %+v, %v", proof, err)
+	p := &person{t: r.t, options: Options{Dir: r.t.TempDir(), Unlock: KeyFile(), Logger: testLogger(r.t, name)}}
+	profile := NewProfile{Username: name, Server: r.address, Fingerprint: r.id}
+	for _, c := range change {
+		c(&profile)
 	}
-	p := &person{t: r.t, options: Options{Dir: r.t.TempDir(), Unlock: KeyFile()}}
-	client, err := Create(testContext(r.t), p.options, NewProfile{Username: name, Server: r.address, Fingerprint: proof.ID})
+	client, err := Create(testContext(r.t), p.options, profile)
 	if err != nil {
-		r.t.Fatal(err)
+		r.t.Fatalf("creating %s: %v", name, err)
 	}
 	p.attach(client)
 	r.t.Cleanup(p.stop)
 	return p
 }
 
+// rename gives an account another name at the relay, and nobody is told: its old
+// name is free for other keys, as when a server lies or a person set up anew.
+func (r *realRelay) rename(from, to identity.Username) {
+	r.t.Helper()
+	db, err := driver.Open("file:" + filepath.Join(r.dir, sqlite.FileName))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	result, err := db.Exec("UPDATE account SET username = ? WHERE username = ?", string(to), string(from))
+	if err := errors.Join(err, db.Close()); err != nil {
+		r.t.Fatal(err)
+	}
+	if n, err := result.RowsAffected(); err != nil || n != 1 {
+		r.t.Fatalf("renaming %s changed %d rows, %v", from, n, err)
+	}
+}
+
+// usurp puts another person under a name, whose owner is out of the directory then.
+func (r *realRelay) usurp(name identity.Username, change ...func(*NewProfile)) *person {
+	r.t.Helper()
+	r.rename(name, name+".old")
+	return r.person(name, change...)
+}
+
+// newPolicy has a profile trust in this way.
+func newPolicy(policy TrustPolicy) func(*NewProfile) {
+	return func(p *NewProfile) { p.Trust = policy }
+}
+
+// online makes people with profiles that run.
+func (r *realRelay) online(names ...identity.Username) []*person {
+	r.t.Helper()
+	var all []*person
+	for _, name := range names {
+		p := r.person(name)
+		p.online()
+		all = append(all, p)
+	}
+	return all
+}
+
 func TestRealRelayRestarts(t *testing.T) {
 	relay := newRealRelay(t)
 	alice, bob := relay.person("alice"), relay.person("bob")
+	befriend(alice, bob)
 	texts := numbered(30)
 	alice.online()
 	var last MessageID
@@ -110,9 +166,9 @@ func TestRealRelayRestarts(t *testing.T) {
 	bob.online()
 	alice.online()
 	alice.await(last, Delivered)
-	wantRows(t, bob, alice, texts...)
+	wantRows(t, bob, bob.direct(alice), texts...)
 	bob.await(bob.send(alice, "all of them"), Delivered)
-	if _, err := alice.Send(testContext(t), "nobody", "hi"); !errors.Is(err, ErrUnknownRecipient) {
+	if _, err := alice.Direct(testContext(t), "nobody"); !errors.Is(err, ErrUnknownRecipient) {
 		t.Errorf("got %v", err)
 	}
 }
@@ -120,16 +176,17 @@ func TestRealRelayRestarts(t *testing.T) {
 func TestRealRelayRefuses(t *testing.T) {
 	relay := newRealRelay(t)
 	relay.stop()
-	relay.limits.MailboxRows = 2
+	relay.limits.MailboxRows = 3
 	relay.start()
 	alice, bob := relay.person("alice"), relay.person("bob")
+	befriend(alice, bob)
 	_, err := Create(testContext(t), Options{Dir: t.TempDir(), Unlock: KeyFile()},
 		NewProfile{Username: "alice", Server: relay.address, Fingerprint: relay.id})
 	if !errors.Is(err, ErrNameTaken) {
 		t.Errorf("registering a taken name: %v", err)
 	}
 	alice.online()
-	texts := numbered(3)
+	texts := numbered(3) // after the Welcome, two fit
 	alice.await(alice.send(bob, texts[0]), Accepted)
 	alice.await(alice.send(bob, texts[1]), Accepted)
 	waits := alice.send(bob, texts[2])
@@ -143,16 +200,14 @@ func TestRealRelayRefuses(t *testing.T) {
 	}
 	alice.stop()
 	bob.online()
-	awaitEvent[MessageReceived](bob)
-	awaitEvent[MessageReceived](bob)
-	wantRows(t, bob, alice, texts[:2]...)
+	bob.awaitTexts(bob.direct(alice), texts[:2]...)
 }
 
 func TestRealRelayGetsEverySize(t *testing.T) {
 	relay := newRealRelay(t)
-	alice, bob := relay.person("alice"), relay.person("bob")
-	alice.online()
-	bob.online()
+	people := relay.online("alice", "bob")
+	alice, bob := people[0], people[1]
+	befriend(alice, bob)
 	for _, size := range []int{1, 1000, 10_000, MaxTextLen} {
 		text := make([]byte, size)
 		for i := range text {
@@ -163,11 +218,11 @@ func TestRealRelayGetsEverySize(t *testing.T) {
 }
 
 func BenchmarkSendQueued(b *testing.B) {
-	relay := newFakeRelay(b)
-	alice, bob := newPerson(b, relay, "alice", TrustTOFU), newPerson(b, relay, "bob", TrustTOFU)
-	alice.send(bob, "first contact")
+	relay := newRealRelay(b)
+	alice, bob := relay.person("alice"), relay.person("bob")
+	in := alice.direct(bob)
 	for b.Loop() {
-		if _, err := alice.Send(b.Context(), "bob", "200 bytes of text, more or less, that somebody wrote to somebody else"); err != nil {
+		if _, err := alice.Send(b.Context(), in, "200 bytes of text, more or less, that somebody wrote to somebody else"); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -175,10 +230,12 @@ func BenchmarkSendQueued(b *testing.B) {
 
 func BenchmarkRoundTrip(b *testing.B) {
 	relay := newRealRelay(b)
-	alice, bob := relay.person("alice"), relay.person("bob")
-	alice.online()
-	bob.online()
+	people := relay.online("alice", "bob")
+	befriend(people[0], people[1])
 	for b.Loop() {
-		alice.await(alice.send(bob, "there and back"), Delivered)
+		people[0].await(people[0].send(people[1], "there and back"), Delivered)
 	}
 }
+
+// defaultLimits are those of a relay, in files that call theirs relay.
+func defaultLimits() relay.Limits { return relay.DefaultLimits() }

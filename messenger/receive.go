@@ -6,266 +6,561 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"math/rand/v2"
+	"slices"
+	"time"
 
+	"sealpost/api"
 	"sealpost/identity"
+	"sealpost/mls"
 )
 
 const (
 	maxQuarantined = 1000 // what cannot be opened; the oldest goes first
-	maxHeld        = 1000 // what waits for a decision
+	maxStrays      = 2000 // what waits for its epoch to begin, in all groups
+	maxFailures    = 3    // messages of one epoch that do not open before we doubt our state
+
+	// coverDelay is the longest time before a proposal of somebody else is committed.
+	// It is random, so that not all members try at once.
+	coverDelay = 2 * time.Second
 )
 
-// What a person reads about payloads that open, but are not shown.
+// A refusal says in one line of words why an envelope is not taken. It is shown to
+// the person, so it repeats nothing that the sender chose.
+type refusal string
+
+func (r refusal) Error() string { return string(r) }
+
+// What a person reads about envelopes that are not shown.
 const (
-	errClaim    = refusal("the message claims a name that its key does not belong to")
-	errCounter  = refusal("the message repeats the number of another one")
-	errHeld     = refusal("it was written under a changed key, and is shown once you accept the key")
-	errStranger = refusal("it comes from an account whose key you have not verified, and is shown once you do")
-	errHeldFull = refusal("it was written under a key that you have not accepted, and too many such wait already")
+	errNotMessage = refusal("it is not a sealed message; the server or somebody on the way made it up")
+	errOtherGroup = refusal("the server delivered it in another conversation than it was sealed for")
+	errOwn        = refusal("it is a message of your own that the server sent back")
+	errAgain      = refusal("it came before; the server repeats it")
+	errTooLate    = refusal("it comes too late to be opened: its keys were deleted")
+	errCannotOpen = refusal("it cannot be opened: it was changed on the way, or sealed with other keys")
+	errClaim      = refusal("it claims a name that its key does not belong to")
+	errContent    = refusal("what it holds is malformed")
+	errProposal   = refusal("a member asked for a change of the group that it may not ask for")
+	errStrayFull  = refusal("too many messages wait for something that the server does not deliver")
+	errWelcome    = refusal("it is an invitation that does not hold together")
+	errOldWelcome = refusal("it is an invitation to a conversation that you are in already")
+	errNoWelcome  = refusal("it is an invitation made with keys that this device does not have any more")
+	errUnverified = refusal("it comes from an account whose key you have not verified, and is shown once you do")
+	errTooMuch    = refusal("somebody whose request you have not accepted wrote more than is kept for you")
+	errAsk        = refusal("it is a request to be taken in again that does not hold together")
 )
+
+// incoming is an envelope on its way into the store.
+type incoming struct {
+	kind     api.Kind
+	payload  []byte
+	group    []byte
+	listHash []byte
+	sequence uint64 // 0 for what is taken up again
+	stray    int64  // the row that it is taken up from, of the strays
+	held     int64  // or of the held
+}
 
 // receive takes one envelope in. When it returns nil, everything about it is on
-// disk and the relay may forget it. The error is that of the directory, where
-// it had to be asked and did not answer, or of the store.
-func (c *Client) receive(ctx context.Context, payload []byte) error {
-	o, err := c.sealer.Open(payload)
-	if err != nil {
-		var why refusal
-		if !errors.As(err, &why) {
-			return err
-		}
-		return c.commit(ctx, func(u *unit) error { return putAside(u, quarantined{payload: payload, reason: why}) })
+// disk and the relay may forget it.
+func (s *session) receive(ctx context.Context, in incoming) error {
+	s.log.Debug("an envelope came", "sequence", in.sequence, "kind", in.kind, "cursor", s.cursor)
+	if in.sequence <= s.cursor {
+		return nil // it came before this line
 	}
-	l, err := c.vouch(ctx, o.sender, o.id)
-	if err != nil {
+	if err := s.takeOrPutAside(ctx, in); err != nil {
 		return err
 	}
-	return c.commit(ctx, func(u *unit) error { return c.take(u, payload, o, l) })
+	s.cursor = in.sequence
+	return nil
 }
 
-// vouch asks the directory about the sender, where the store does not say all:
-// the name is new, or its key is not the pinned one, or the device is new. It
-// returns nil where there is nothing to ask, or no answer to be had.
-func (c *Client) vouch(ctx context.Context, sender identity.Certificate, id MessageID) (*listing, error) {
-	var settled bool
-	err := c.store.reader.QueryRowContext(ctx, `
-		SELECT EXISTS (SELECT 1 FROM seen WHERE device_key = ?1 AND message_id = ?2)
-		OR EXISTS (SELECT 1 FROM contacts c JOIN devices d ON d.contact = c.id
-			WHERE c.username = ?3 AND c.account_key = ?4 AND d.device_key = ?1 AND d.record IS NOT NULL)`,
-		sender.DeviceKey[:], id[:], string(sender.Username), sender.AccountKey[:]).Scan(&settled)
-	if err != nil {
-		return nil, c.storeFailure(ctx, err)
+func (s *session) takeOrPutAside(ctx context.Context, in incoming) error {
+	err := s.takeIn(ctx, in)
+	var why refusal
+	if !errors.As(err, &why) {
+		return err
 	}
-	if settled {
-		return nil, nil
-	}
-	l, err := c.lookup(ctx, sender.Username)
-	if errors.Is(err, ErrUnknownRecipient) || errors.Is(err, ErrBadDirectory) {
-		return nil, nil // then only a pinned key counts
-	}
-	if err != nil {
-		return nil, fmt.Errorf("asking who sent a message: %w", err)
-	}
-	return &l, nil
+	return s.commit(ctx, func(u *unit) error {
+		if err := putAside(u, in.payload, "", why); err != nil {
+			return err
+		}
+		return s.advance(u, in)
+	})
 }
 
-// take decides about a message that opened, by its sender's key: the pinned one,
-// one that waits for a decision, or a false one.
-func (c *Client) take(u *unit, payload []byte, o opened, l *listing) error {
-	sender := o.sender
-	var seen bool
-	if err := u.QueryRowContext(u, "SELECT EXISTS (SELECT 1 FROM seen WHERE device_key = ? AND message_id = ?)",
-		sender.DeviceKey[:], o.id[:]).Scan(&seen); err != nil {
-		return fmt.Errorf("looking for a repeat: %w", err)
+// advance moves the cursor past an envelope, in the transaction of its effects.
+func (c *Client) advance(u *unit, in incoming) error {
+	if in.stray != 0 {
+		if _, err := u.ExecContext(u, "DELETE FROM strays WHERE id = ?", in.stray); err != nil {
+			return fmt.Errorf("taking up an early message: %w", err)
+		}
 	}
-	if seen {
+	if in.held != 0 {
+		if _, err := u.ExecContext(u, "DELETE FROM held WHERE id = ?", in.held); err != nil {
+			return fmt.Errorf("taking up an invitation: %w", err)
+		}
+	}
+	if in.sequence == 0 {
 		return nil
 	}
-	known, err := c.judge(u, sender, l)
+	if _, err := u.ExecContext(u, "UPDATE profile SET cursor = max(cursor, ?)", int64(in.sequence)); err != nil {
+		return fmt.Errorf("moving the cursor: %w", err)
+	}
+	return nil
+}
+
+// takeIn finds out what an envelope is. It returns a refusal for what is put aside.
+func (s *session) takeIn(ctx context.Context, in incoming) error {
+	switch in.kind {
+	case api.Kind_KIND_WELCOME:
+		return s.takeWelcome(ctx, in)
+	case api.Kind_KIND_REQUEST:
+		return s.takeAsk(ctx, in)
+	}
+	m, err := mls.ParseMessage(in.payload)
+	if err != nil || m.PrivateMessage == nil {
+		return errNotMessage
+	}
+	p := m.PrivateMessage
+	if string(p.GroupID()) != string(in.group) {
+		return errOtherGroup
+	}
+	g, err := findGroup(ctx, s.store.reader, p.GroupID())
 	if err != nil {
-		return err
+		return s.storeFailure(ctx, err)
 	}
-	q := quarantined{payload: payload, username: sender.Username, accountKey: sender.AccountKey}
 	switch {
-	case known != nil && known.AccountKey == sender.AccountKey:
-		return c.deliver(u, known, payload, o)
-	case known != nil && known.NewKey != nil && *known.NewKey == sender.AccountKey:
-		q.reason, q.held = errHeld, true
-	case known == nil && l != nil && l.accountKey == sender.AccountKey:
-		q.reason, q.held = errStranger, true
-	default:
-		q.reason = errClaim
+	case g == nil, g.state == groupNew:
+		return s.commit(ctx, func(u *unit) error { return s.stray(u, in, p.Epoch()) })
+	case g.state == groupLost, g.state == groupGone:
+		// Nobody expects us to read it: what was missed is said when we are back.
+		return s.commit(ctx, func(u *unit) error { return s.advance(u, in) })
+	case p.Epoch() > g.epoch:
+		return s.commit(ctx, func(u *unit) error {
+			if err := await(u, g, p.Epoch()); err != nil {
+				return err
+			}
+			return s.stray(u, in, p.Epoch())
+		})
 	}
-	return putAside(u, q)
+	return s.process(ctx, in, g, p)
 }
 
-// judge applies the trust policy to what the directory says of a sender, and
-// returns the contact of this name, nil if there is none. A claim that the
-// directory contradicts makes nobody a contact.
-func (c *Client) judge(u *unit, sender identity.Certificate, l *listing) (*contact, error) {
-	known, err := findContact(u, u, sender.Username)
-	if err != nil || l == nil || (known == nil && l.accountKey != sender.AccountKey) {
-		return known, err
+// process opens a message of an epoch that has begun here.
+func (s *session) process(ctx context.Context, in incoming, g *group, p *mls.PrivateMessage) error {
+	mg, err := s.groups.load(ctx, s.store.reader, g.id)
+	if err != nil {
+		return s.cannotLoad(ctx, g, err)
 	}
-	if _, _, err := c.learnIn(u, *l, c.self.trust); err != nil {
-		return nil, err
+	processed, err := mg.Process(in.payload)
+	if err != nil {
+		s.log.Info("a message was refused", "error", err)
+		return s.notProcessed(ctx, in, g, p, err)
 	}
-	return findContact(u, u, sender.Username)
+	switch result := processed.(type) {
+	case *mls.ApplicationMessage:
+		err = s.takeApplication(ctx, in, g, mg, result)
+	case *mls.ReceivedProposal:
+		err = s.takeProposed(ctx, in, g, mg, result)
+	case *mls.StagedCommit:
+		err = s.takeCommit(ctx, in, g, mg, result)
+	}
+	if err != nil {
+		s.groups.forget(g.id)
+	}
+	return err
 }
 
-// deliver stores what a contact's own device said.
-func (c *Client) deliver(u *unit, known *contact, payload []byte, o opened) error {
-	var (
-		place row
-		err   error
-	)
-	if o.kind == contentText {
-		place, err = placeOf(u, known, o)
-		if errors.Is(err, errCounter) {
-			return putAside(u, quarantined{payload: payload, username: known.Username, reason: errCounter})
+// notProcessed says why, and doubts our own state where that is the likely reason.
+func (s *session) notProcessed(ctx context.Context, in incoming, g *group, p *mls.PrivateMessage, cause error) error {
+	var epoch *mls.EpochError
+	why := errCannotOpen
+	switch {
+	case errors.Is(cause, mls.ErrOwnMessage):
+		why = errOwn
+	case errors.Is(cause, mls.ErrGenerationUsed):
+		why = errAgain
+	case errors.As(cause, &epoch):
+		why = errTooLate
+	}
+	if why != errCannotOpen || p.Epoch() != g.epoch {
+		return why
+	}
+	// A commit that the relay took and we cannot follow leaves us behind for good.
+	// A message alone may just be damaged.
+	lost := p.ContentType() == mls.ContentTypeCommit
+	err := s.commit(ctx, func(u *unit) error {
+		if _, err := u.ExecContext(u, "UPDATE groups SET failures = failures + 1 WHERE id = ?", g.id); err != nil {
+			return fmt.Errorf("counting failures: %w", err)
 		}
-		if err != nil {
-			return err
+		if lost || g.failures+1 >= maxFailures {
+			return s.lose(u, g)
 		}
-	}
-	if _, err := u.ExecContext(u, "INSERT INTO seen (device_key, message_id) VALUES (?, ?)", o.sender.DeviceKey[:], o.id[:]); err != nil {
-		return fmt.Errorf("noting what has come: %w", err)
-	}
-	if o.kind == contentReceipt {
-		return takeReceipt(u, known, o.body)
-	}
-	place.kind, place.id, place.text, place.sentAt = KindText, &o.id, string(o.body), o.time.UnixMilli()
-	if _, err := addRow(u, known, place); err != nil {
-		return err
-	}
-	return c.queueReceipt(u, known, o)
-}
-
-// placeOf finds where a text belongs by its counter, and keeps the notices of
-// missing ones.
-func placeOf(u *unit, known *contact, o opened) (row, error) {
-	key := o.sender.DeviceKey[:]
-	var received uint64
-	if err := u.QueryRowContext(u, `
-		INSERT INTO devices (contact, device_key) VALUES (?, ?)
-		ON CONFLICT DO UPDATE SET received = received RETURNING received`, known.id, key).Scan(&received); err != nil {
-		return row{}, fmt.Errorf("reading what came from a device: %w", err)
-	}
-	if o.counter <= received {
-		return fillGap(u, known, o)
-	}
-	if o.counter > received+1 {
-		if err := addGap(u, known, key, gap{first: received + 1, last: o.counter - 1}); err != nil {
-			return row{}, err
-		}
-	}
-	if _, err := u.ExecContext(u, "UPDATE devices SET received = ? WHERE contact = ? AND device_key = ?", int64(o.counter), known.id, key); err != nil {
-		return row{}, fmt.Errorf("counting what came from a device: %w", err)
-	}
-	return row{counter: o.counter}, nil
-}
-
-// gap is a range of counters that have not come, both ends included.
-type gap struct {
-	first, last uint64
-	position    int64 // 0: after all others
-}
-
-// addGap costs the same however many are missing.
-func addGap(u *unit, known *contact, deviceKey []byte, g gap) error {
-	id, err := addRow(u, known, row{
-		kind: KindGap, sentAt: u.now.UnixMilli(), missing: g.last - g.first + 1, position: g.position, counter: g.first,
+		return nil
 	})
 	if err != nil {
 		return err
 	}
-	_, err = u.ExecContext(u, "INSERT INTO gaps (contact, device_key, first, last, message) VALUES (?, ?, ?, ?, ?)",
-		known.id, deviceKey, int64(g.first), int64(g.last), int64(id))
-	if err != nil {
-		return fmt.Errorf("noting missing messages: %w", err)
-	}
-	return nil
+	return why
 }
 
-// fillGap gives a late text the place where it was missing. A counter that was
-// not missing is a refusal: it was used twice.
-func fillGap(u *unit, known *contact, o opened) (row, error) {
-	key := o.sender.DeviceKey[:]
+// takeApplication stores what a member said.
+func (s *session) takeApplication(ctx context.Context, in incoming, g *group, mg *mls.Group, m *mls.ApplicationMessage) error {
+	sender, err := memberDeviceOf(m.Sender)
+	if err != nil {
+		return errClaim
+	}
+	counter, sentAt, body, err := parseStamp(m.Data)
+	if err != nil {
+		return s.openedButRefused(ctx, in, g, mg, sender, errContent)
+	}
+	known, err := s.vouch(ctx, sender)
+	if err != nil {
+		var why refusal
+		if errors.As(err, &why) {
+			return s.openedButRefused(ctx, in, g, mg, sender, why)
+		}
+		return err
+	}
+	return s.commit(ctx, func(u *unit) error {
+		if err := saveGroup(u, g.id, mg); err != nil {
+			return err
+		}
+		v, err := conversationByRow(u, u, g.conversation)
+		if err != nil {
+			return err
+		}
+		if err := s.checkList(u, v, g, m.Epoch, in.listHash); err != nil {
+			return err
+		}
+		said := said{sender: sender, contact: known, counter: counter, sentAt: sentAt, body: body}
+		err = s.show(u, v, said)
+		var why refusal
+		if errors.As(err, &why) {
+			err = putAside(u, in.payload, sender.username, why)
+		}
+		if err != nil {
+			return err
+		}
+		return s.advance(u, in)
+	})
+}
+
+// openedButRefused puts a message aside that opened, whose key is used up by that.
+func (s *session) openedButRefused(ctx context.Context, in incoming, g *group, mg *mls.Group, sender memberDevice, why refusal) error {
+	return s.commit(ctx, func(u *unit) error {
+		if err := saveGroup(u, g.id, mg); err != nil {
+			return err
+		}
+		if err := putAside(u, in.payload, sender.username, why); err != nil {
+			return err
+		}
+		return s.advance(u, in)
+	})
+}
+
+// vouch returns the contact that a member's account is, nil for our own. A name
+// that is new is looked up: an introduction by somebody else pins nobody.
+func (s *session) vouch(ctx context.Context, m memberDevice) (*contact, error) {
+	if m.accountKey == s.self.accountKey() {
+		return nil, nil
+	}
+	known, err := s.knownContact(ctx, m.username)
+	if err != nil {
+		return nil, err
+	}
+	if known == nil {
+		l, err := s.lookup(ctx, m.username)
+		switch {
+		case errors.Is(err, ErrUnknownRecipient), errors.Is(err, ErrBadDirectory), errors.Is(err, ErrRefused):
+			return nil, errClaim
+		case err != nil:
+			return nil, fmt.Errorf("asking who sent a message: %w", err)
+		case l.accountKey != m.accountKey:
+			return nil, errClaim
+		}
+		if known, err = s.learn(ctx, l, TrustTOFU); err != nil {
+			return nil, err
+		}
+	}
+	if known.AccountKey != m.accountKey {
+		return nil, errClaim
+	}
+	return known, nil
+}
+
+// checkList compares the delivery list that the relay says it used with the members.
+func (c *Client) checkList(u *unit, v *conversation, g *group, epoch uint64, listHash []byte) error {
 	var (
-		g      gap
-		notice int64
+		want    []byte
+		alarmed bool
 	)
-	err := u.QueryRowContext(u, `
-		SELECT g.first, g.last, g.message, m.position FROM gaps g JOIN messages m ON m.id = g.message
-		WHERE g.contact = ? AND g.device_key = ? AND g.first <= ? ORDER BY g.first DESC LIMIT 1`,
-		known.id, key, int64(o.counter)).Scan(&g.first, &g.last, &notice, &g.position)
-	if errors.Is(err, sql.ErrNoRows) || (err == nil && o.counter > g.last) {
-		return row{}, errCounter
+	err := u.QueryRowContext(u, "SELECT list_hash, alarmed FROM epochs WHERE grp = ? AND epoch = ?", g.id, int64(epoch)).Scan(&want, &alarmed)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil // older than what is kept
 	}
 	if err != nil {
-		return row{}, fmt.Errorf("looking for a gap: %w", err)
+		return fmt.Errorf("reading the delivery list: %w", err)
 	}
-	if _, err := u.ExecContext(u, "DELETE FROM gaps WHERE contact = ? AND device_key = ? AND first = ?", known.id, key, int64(g.first)); err != nil {
-		return row{}, fmt.Errorf("filling a gap: %w", err)
+	if string(want) == string(listHash) || alarmed {
+		return nil
 	}
-	if _, err := u.ExecContext(u, "DELETE FROM messages WHERE id = ?", notice); err != nil {
-		return row{}, fmt.Errorf("filling a gap: %w", err)
+	if _, err := u.ExecContext(u, "UPDATE epochs SET alarmed = 1 WHERE grp = ? AND epoch = ?", g.id, int64(epoch)); err != nil {
+		return fmt.Errorf("noting a false delivery list: %w", err)
 	}
-	for _, rest := range []gap{{g.first, o.counter - 1, g.position}, {o.counter + 1, g.last, g.position}} {
-		if rest.first > rest.last {
+	return addNotice(u, v, KindWarning, "", noticeList)
+}
+
+const noticeList = "the server delivers to other devices than those that are members: somebody may be left out, or may collect what he cannot read"
+
+// takeProposed keeps the only proposal that members send: to remove themselves.
+func (s *session) takeProposed(ctx context.Context, in incoming, g *group, mg *mls.Group, p *mls.ReceivedProposal) error {
+	remove, ok := p.Proposal.(*mls.Remove)
+	if !ok || p.Sender.SenderType != mls.SenderTypeMember || p.Sender.LeafIndex != remove.Removed {
+		s.groups.forget(g.id) // with the proposal, which was not saved
+		return errProposal
+	}
+	return s.commit(ctx, func(u *unit) error {
+		if err := saveGroup(u, g.id, mg); err != nil {
+			return err
+		}
+		due := u.now.Add(rand.N(s.tuning.coverDelay + 1))
+		if err := enqueueOnce(u, g.conversation, laneUpkeep, action{Op: opCover}, due); err != nil {
+			return err
+		}
+		return s.advance(u, in)
+	})
+}
+
+// takeCommit follows the group into its next epoch, if the committer may do what it
+// did.
+func (s *session) takeCommit(ctx context.Context, in incoming, g *group, mg *mls.Group, staged *mls.StagedCommit) error {
+	members, err := listMembers(ctx, s.store.reader, g.id)
+	if err != nil {
+		return s.storeFailure(ctx, err)
+	}
+	before, err := findDescriptor(mg.Extensions())
+	if err != nil {
+		return fmt.Errorf("reading a group: %w", err)
+	}
+	ch, err := judgeCommit(staged, before, members)
+	if err == nil {
+		hash := identity.DeliveryListHash(g.groupID, g.epoch+1, devicesOf(ch.roster))
+		if string(staged.AuthenticatedData) != string(hash[:]) {
+			err = fmt.Errorf("%w: another delivery list", errPolicy)
+		}
+	}
+	if err != nil {
+		s.log.Warn("a commit was refused", "error", err)
+		return s.refuseCommit(ctx, in, g)
+	}
+	held, err := s.holdForKeys(ctx, in, g, ch.added)
+	if held || err != nil {
+		s.groups.forget(g.id)
+		return err
+	}
+	return s.commit(ctx, func(u *unit) error {
+		v, err := conversationByRow(u, u, g.conversation)
+		if err != nil {
+			return err
+		}
+		if err := s.checkList(u, v, g, g.epoch, in.listHash); err != nil {
+			return err
+		}
+		if err := mg.Merge(staged); err != nil {
+			return fmt.Errorf("applying a commit: %w", err)
+		}
+		// A commit of ours that waited lost against this one.
+		if _, err := u.ExecContext(u, "UPDATE outbox SET sealed = NULL, welcome = NULL, members = NULL, welcomed = NULL, grp = NULL WHERE grp = ? AND kind = ?", g.id, int(entryAction)); err != nil {
+			return fmt.Errorf("giving way to a commit: %w", err)
+		}
+		if err := s.advance(u, in); err != nil {
+			return err
+		}
+		if !mg.Active() {
+			return s.takenOut(u, v, g, ch)
+		}
+		if err := saveGroup(u, g.id, mg); err != nil {
+			return err
+		}
+		return s.applyChange(u, v, g, ch)
+	})
+}
+
+// refuseCommit leaves a group in which a member did what it may not: the relay went
+// on with it, and nobody who is honest did.
+func (s *session) refuseCommit(ctx context.Context, in incoming, g *group) error {
+	s.groups.forget(g.id)
+	return s.commit(ctx, func(u *unit) error {
+		v, err := conversationByRow(u, u, g.conversation)
+		if err != nil {
+			return err
+		}
+		if err := addNotice(u, v, KindWarning, "", "somebody tried to change the group without the right to; nothing was changed here, and it is put right with the others"); err != nil {
+			return err
+		}
+		if err := s.lose(u, g); err != nil {
+			return err
+		}
+		return s.advance(u, in)
+	})
+}
+
+// holdForKeys keeps a commit back that adds somebody under a known name with
+// another key than the pinned one, until the person has decided.
+func (s *session) holdForKeys(ctx context.Context, in incoming, g *group, added []memberDevice) (held bool, err error) {
+	for _, m := range added {
+		if m.accountKey == s.self.accountKey() {
 			continue
 		}
-		if err := addGap(u, known, key, rest); err != nil {
-			return row{}, err
+		known, err := s.knownContact(ctx, m.username)
+		if err != nil {
+			return false, err
 		}
+		if known == nil || known.AccountKey == m.accountKey {
+			continue
+		}
+		return true, s.commit(ctx, func(u *unit) error {
+			if err := s.noteNewKey(u, known, m.accountKey); err != nil {
+				return err
+			}
+			if err := await(u, g, g.epoch+1); err != nil {
+				return err
+			}
+			return s.stray(u, in, g.epoch)
+		})
 	}
-	return row{position: g.position, counter: o.counter}, nil
+	return false, nil
 }
 
-// takeReceipt believes a contact about messages to this contact only.
-func takeReceipt(u *unit, known *contact, body []byte) error {
-	for size := len(MessageID{}); len(body) >= size; body = body[size:] {
-		if err := changeStates(u, `
-			UPDATE messages SET state = ?, reason = '' WHERE message_id = ? AND contact = ? AND outgoing AND state != ?
-			RETURNING message_id, state, reason`,
-			known, int(Delivered), body[:size], known.id, int(Delivered)); err != nil {
+// takenOut ends a group that we were removed from.
+func (s *session) takenOut(u *unit, v *conversation, g *group, ch *change) error {
+	s.groups.forget(g.id)
+	if hasDevice(ch.renewed, s.self.record.Certificate.DeviceID) {
+		// Its Welcome follows.
+		return s.setGroupState(u, g, groupLost)
+	}
+	if err := s.setGroupState(u, g, groupGone); err != nil {
+		return err
+	}
+	if v.kind != Group || v.state == Closed {
+		return s.failWaiting(u, v, "you left the group")
+	}
+	if err := addNotice(u, v, KindMembers, ch.committer.username, "removed you"); err != nil {
+		return err
+	}
+	if err := s.failWaiting(u, v, "you were removed from the group"); err != nil {
+		return err
+	}
+	return setConversationState(u, v, Closed)
+}
+
+// failWaiting ends everything in a conversation's outbox.
+func (c *Client) failWaiting(u *unit, v *conversation, reason string) error {
+	for {
+		e, err := scanEntry(u.QueryRowContext(u, selectEntries+"outbox o WHERE o.conversation = ? LIMIT 1", v.id).Scan)
+		if errors.Is(err, sql.ErrNoRows) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("clearing the outbox: %w", err)
+		}
+		if err := settle(u, &e, reason); err != nil {
 			return err
 		}
 	}
-	return nil
 }
 
-// quarantined is an envelope to put aside.
-type quarantined struct {
-	payload    []byte
-	reason     refusal
-	username   identity.Username   // who claims to have sent it, where it opened
-	accountKey identity.AccountKey // of a held one
-	held       bool                // keep the payload and show it once accountKey is accepted
-}
-
-// putAside keeps a note of an envelope that is not shown, and the envelope
-// itself where a decision can still bring it out. Each stands there once,
-// however often the relay repeats it.
-func putAside(u *unit, q quarantined) error {
-	var payload, accountKey []byte
-	if q.held {
-		var waiting int
-		if err := u.QueryRowContext(u, "SELECT count(*) FROM quarantine WHERE payload IS NOT NULL").Scan(&waiting); err != nil {
-			return fmt.Errorf("counting what is held: %w", err)
-		}
-		if waiting < maxHeld {
-			payload, accountKey = q.payload, q.accountKey[:]
-		} else {
-			q.reason = errHeldFull
+// applyChange writes down what a commit changed, whoever made it.
+func (s *session) applyChange(u *unit, v *conversation, g *group, ch *change) error {
+	if err := updateMembers(u, g.id, ch); err != nil {
+		return err
+	}
+	for _, m := range slices.Concat(ch.added, ch.renewed) { // they may count anew
+		if _, err := u.ExecContext(u, "DELETE FROM counters WHERE conversation = ? AND device_id = ?", v.id, m.deviceID[:]); err != nil {
+			return fmt.Errorf("forgetting counters: %w", err)
 		}
 	}
-	hash := sha256.Sum256(q.payload)
+	if err := s.beginEpoch(u, g, g.epoch+1, devicesOf(ch.roster)); err != nil {
+		return err
+	}
+	extensions, err := ch.after.extensions()
+	if err != nil {
+		return err
+	}
+	if _, err := u.ExecContext(u, "UPDATE groups SET descriptor = ? WHERE id = ?", extensions[0].ExtensionData, g.id); err != nil {
+		return fmt.Errorf("describing a group: %w", err)
+	}
+	if err := tellChange(u, v, ch); err != nil {
+		return err
+	}
+	if ch.after.Name != v.name || int64(ch.after.Expiry) != v.expiry {
+		if _, err := u.ExecContext(u, "UPDATE conversations SET name = ?, expiry = ? WHERE id = ?", ch.after.Name, ch.after.Expiry, v.id); err != nil {
+			return fmt.Errorf("changing a conversation: %w", err)
+		}
+	}
+	if v.state == Closed && v.kind == Group {
+		// We asked to be removed, and this commit passed that by.
+		if err := enqueueOnce(u, v.id, laneUpkeep, action{Op: opLeave}, time.Time{}); err != nil {
+			return err
+		}
+	}
+	return tellConversation(u, v.id)
+}
+
+// stray keeps an envelope whose epoch, or group, has not begun here.
+func (c *Client) stray(u *unit, in incoming, epoch uint64) error {
+	var waiting int
+	if err := u.QueryRowContext(u, "SELECT count(*) FROM strays").Scan(&waiting); err != nil {
+		return fmt.Errorf("counting what waits: %w", err)
+	}
+	if waiting >= maxStrays {
+		if err := putAside(u, in.payload, "", errStrayFull); err != nil {
+			return err
+		}
+		return c.advance(u, in)
+	}
+	if in.listHash == nil {
+		in.listHash = []byte{}
+	}
+	_, err := u.ExecContext(u, "INSERT INTO strays (group_id, epoch, kind, payload, list_hash, stored_at) VALUES (?, ?, ?, ?, ?, ?)",
+		in.group, int64(min(epoch, maxCounter)), int(in.kind), in.payload, in.listHash, u.now.UnixMilli())
+	if err != nil {
+		return fmt.Errorf("keeping an early message: %w", err)
+	}
+	return c.advance(u, in)
+}
+
+// takeStrays takes up again what waited for an epoch that has begun meanwhile. It
+// says whether there was something. While a changed key waits for the person, what
+// it holds up stays.
+func (s *session) takeStrays(ctx context.Context) (some bool, err error) {
+	var in incoming
+	err = s.store.reader.QueryRowContext(ctx, `
+		SELECT s.id, s.kind, s.payload, s.list_hash, s.group_id FROM strays s JOIN groups g ON g.group_id = s.group_id
+		WHERE s.epoch <= g.epoch AND g.state != ?
+			AND NOT (g.awaited > g.epoch AND EXISTS (SELECT 1 FROM contacts k WHERE k.new_key IS NOT NULL))
+		ORDER BY s.epoch, s.id LIMIT 1`, int(groupNew)).Scan(&in.stray, &in.kind, &in.payload, &in.listHash, &in.group)
+	if errors.Is(err, sql.ErrNoRows) {
+		return false, nil
+	}
+	if err != nil {
+		return false, s.storeFailure(ctx, err)
+	}
+	return true, s.takeOrPutAside(ctx, in)
+}
+
+// putAside keeps a note of an envelope that is not shown. Each stands there once,
+// however often the relay repeats it.
+func putAside(u *unit, payload []byte, from identity.Username, why refusal) error {
+	hash := sha256.Sum256(payload)
 	var id int64
 	err := u.QueryRowContext(u, `
-		INSERT INTO quarantine (hash, size, reason, username, account_key, payload, received_at) VALUES (?, ?, ?, ?, ?, ?, ?)
+		INSERT INTO quarantine (hash, size, reason, username, received_at) VALUES (?, ?, ?, ?, ?)
 		ON CONFLICT DO NOTHING RETURNING id`,
-		hash[:], len(q.payload), string(q.reason), string(q.username), accountKey, payload, u.now.UnixMilli()).Scan(&id)
+		hash[:], len(payload), string(why), string(from), u.now.UnixMilli()).Scan(&id)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil
 	}
@@ -277,52 +572,9 @@ func putAside(u *unit, q quarantined) error {
 		return fmt.Errorf("putting an envelope aside: %w", err)
 	}
 	u.tell(EnvelopeQuarantined{Quarantined: entry})
-	_, err = u.ExecContext(u, `
-		DELETE FROM quarantine WHERE payload IS NULL AND id <=
-		(SELECT id FROM quarantine WHERE payload IS NULL ORDER BY id DESC LIMIT 1 OFFSET ?)`, maxQuarantined)
+	_, err = u.ExecContext(u, "DELETE FROM quarantine WHERE id <= (SELECT id FROM quarantine ORDER BY id DESC LIMIT 1 OFFSET ?)", maxQuarantined)
 	if err != nil {
 		return fmt.Errorf("bounding what is put aside: %w", err)
 	}
 	return nil
-}
-
-// release takes what was held for the key that is now pinned, as if it came now.
-func (c *Client) release(u *unit, known *contact) error {
-	held, err := heldFor(u, known)
-	if err != nil {
-		return err
-	}
-	if _, err := u.ExecContext(u, "DELETE FROM quarantine WHERE payload IS NOT NULL AND username = ? AND account_key = ?",
-		string(known.Username), known.AccountKey[:]); err != nil {
-		return fmt.Errorf("taking what was held: %w", err)
-	}
-	for _, payload := range held {
-		o, err := c.sealer.Open(payload)
-		if err != nil {
-			return fmt.Errorf("opening what was held: %w", err)
-		}
-		if err := c.take(u, payload, o, nil); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func heldFor(u *unit, known *contact) ([][]byte, error) {
-	rows, err := u.QueryContext(u, `
-		SELECT payload FROM quarantine WHERE payload IS NOT NULL AND username = ? AND account_key = ? ORDER BY id`,
-		string(known.Username), known.AccountKey[:])
-	if err != nil {
-		return nil, fmt.Errorf("reading what was held: %w", err)
-	}
-	defer rows.Close()
-	var held [][]byte
-	for rows.Next() {
-		var payload []byte
-		if err := rows.Scan(&payload); err != nil {
-			return nil, fmt.Errorf("reading what was held: %w", err)
-		}
-		held = append(held, payload)
-	}
-	return held, rows.Err()
 }

@@ -1,9 +1,10 @@
 package messenger
 
 import (
-	"bytes"
 	"context"
+	"database/sql"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -11,18 +12,13 @@ import (
 
 	"sealpost/api"
 	"sealpost/identity"
+	"sealpost/mls"
 )
 
 // Pauses before the line is tried again.
 const (
 	firstPause = 250 * time.Millisecond
 	longPause  = 30 * time.Second
-)
-
-// Pauses before a refused submission is tried again.
-const (
-	shortRetry = time.Second
-	longRetry  = time.Hour
 )
 
 // Run keeps the line to the relay: it sends the outbox and receives, and
@@ -111,26 +107,20 @@ func fatal(err error) bool {
 		errors.Is(err, ErrNameTaken) || errors.Is(err, ErrInviteRequired) || errors.Is(err, ErrInviteInvalid) || errors.Is(err, ErrClosed)
 }
 
-// session is one life of the line. The goroutine that runs it is the only one
-// that writes to the stream.
+// session is one life of the line. The goroutine that runs it is the only one that
+// writes to the stream, and that touches an MLS group.
 type session struct {
 	*Client
-	stream  grpc.BidiStreamingClient[api.ClientFrame, api.ServerFrame]
-	frames  <-chan received
-	flying  map[identity.DeviceID]flight // what waits for an answer
-	load    int                          // bytes of payload in flying
-	skipped map[identity.Username]bool   // about whom the directory gave no usable answer
-}
-
-// maxFlying bounds the payloads that wait for an answer, in bytes; one passes
-// even if it is larger. So much fits into the windows of a stream, so that Send
-// never waits for the relay while the relay waits for what it sent to be read.
-const maxFlying = 64 << 10
-
-// flight is a submit that waits for its answer.
-type flight struct {
-	submitID []byte
-	size     int // bytes of payload
+	stream   grpc.BidiStreamingClient[api.ClientFrame, api.ServerFrame]
+	frames   <-chan received
+	flying   map[int64]flight           // what waits for an answer, by queue
+	load     int                        // bytes of payload in flying
+	skipped  map[identity.Username]bool // about whom the directory gave no usable answer
+	cursor   uint64                     // the last envelope that was taken in
+	deferred []*api.Envelope            // what waits until the relay has decided about a commit of ours
+	drained  bool                       // what waited at the relay has come
+	caughtUp bool                       // and was taken in
+	tendAt   time.Time
 }
 
 // session connects, and returns why the line ended. It calls heard when
@@ -149,17 +139,16 @@ func (c *Client) session(ctx context.Context, heard func()) error {
 		}
 	}
 	c.forgetFresh()
+	s := &session{Client: c, flying: make(map[int64]flight), skipped: make(map[identity.Username]bool)}
+	if err := c.store.reader.QueryRowContext(ctx, "SELECT cursor FROM profile").Scan(&s.cursor); err != nil {
+		return c.storeFailure(ctx, err)
+	}
 	stream, err := api.NewDeliveryClient(conn).Connect(ctx)
 	if err != nil {
 		return c.lost(err)
 	}
-	c.events.publish(ConnectionChanged{Online: true})
 	frames := make(chan received)
-	s := &session{
-		Client: c, stream: stream, frames: frames,
-		flying:  make(map[identity.DeviceID]flight),
-		skipped: make(map[identity.Username]bool),
-	}
+	s.stream, s.frames = stream, frames
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
@@ -203,8 +192,12 @@ func listen(ctx context.Context, stream grpc.BidiStreamingClient[api.ClientFrame
 }
 
 func (s *session) serve(ctx context.Context) error {
+	if err := s.welcome(ctx); err != nil {
+		return err
+	}
+	s.events.publish(ConnectionChanged{Online: true})
 	for {
-		next, err := s.flush(ctx)
+		next, err := s.work(ctx)
 		if err != nil {
 			return err
 		}
@@ -212,6 +205,43 @@ func (s *session) serve(ctx context.Context) error {
 			return err
 		}
 	}
+}
+
+// welcome takes the first frame of the line, in which the relay says what it
+// remembers of this device.
+func (s *session) welcome(ctx context.Context) error {
+	select {
+	case in := <-s.frames:
+		if in.err != nil {
+			return s.lost(in.err)
+		}
+		hello := in.frame.GetHello()
+		if hello == nil {
+			return fmt.Errorf("%w: it does not greet", ErrServerUnavailable)
+		}
+		return s.greeted(ctx, hello.GetAcked(), hello.GetLastSubmit(), hello.GetKeyPackages())
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// work does everything that can be done now, and returns when to look again.
+func (s *session) work(ctx context.Context) (next time.Time, err error) {
+	for _, take := range []func(context.Context) (bool, error){s.takeHeld, s.takeStrays} {
+		for some := true; some; {
+			if some, err = take(ctx); err != nil {
+				return next, err
+			}
+		}
+	}
+	for _, look := range []func(context.Context) (time.Time, error){s.tend, s.expire, s.flush} {
+		at, err := look(ctx)
+		if err != nil {
+			return next, err
+		}
+		next = earlier(next, at)
+	}
+	return next, nil
 }
 
 // step waits for one thing to happen, or for the time next, and deals with it.
@@ -236,78 +266,6 @@ func (s *session) step(ctx context.Context, next time.Time) error {
 	return nil
 }
 
-// flush submits what may go out: one at a time to each device, so that a refusal
-// of one never lets a later one pass it. It returns when to look again, zero
-// for no time of its own.
-func (s *session) flush(ctx context.Context) (next time.Time, err error) {
-	heads, err := s.heads(ctx)
-	if err != nil {
-		return time.Time{}, err
-	}
-	for _, w := range heads {
-		if _, flies := s.flying[w.device]; flies || s.skipped[w.contact] {
-			continue
-		}
-		if w.due.After(s.clock()) {
-			if next.IsZero() || w.due.Before(next) {
-				next = w.due
-			}
-			continue
-		}
-		ready, err := s.refresh(ctx, w.contact)
-		if err != nil {
-			return time.Time{}, err
-		}
-		if !ready {
-			continue
-		}
-		if s.load > 0 && s.load+len(w.payload) > maxFlying {
-			return next, nil // the answers make room
-		}
-		if err := s.stream.Send(&api.ClientFrame{Frame: &api.ClientFrame_Submit{Submit: &api.Submit{
-			Id: w.submitID, Recipients: [][]byte{w.device[:]}, Kind: api.Kind_KIND_APPLICATION, Payload: w.payload,
-		}}}); err != nil {
-			return time.Time{}, s.sendFailed(ctx)
-		}
-		s.flying[w.device] = flight{w.submitID, len(w.payload)}
-		s.load += len(w.payload)
-	}
-	return next, nil
-}
-
-// refresh asks the directory about a contact once in the life of a line, before
-// anything goes out to it. It says whether something may.
-func (s *session) refresh(ctx context.Context, username identity.Username) (ready bool, err error) {
-	if s.isFresh(username) {
-		return true, nil
-	}
-	l, err := s.lookup(ctx, username)
-	switch {
-	case errors.Is(err, ErrUnknownRecipient):
-		// Then the relay says so of each message, which fails for that reason.
-		s.setFresh(username)
-		return true, nil
-	case errors.Is(err, ErrBadDirectory), errors.Is(err, ErrRefused):
-		s.log.Warn("the directory's answer is not usable", "error", err)
-		s.skipped[username] = true
-		return false, nil
-	case err != nil:
-		return false, err
-	}
-	var changed *KeyChangedError
-	var untrusted *UntrustedError
-	_, err = s.learn(ctx, l, s.self.trust)
-	switch {
-	case errors.As(err, &changed), errors.As(err, &untrusted):
-		return false, nil
-	case err != nil:
-		return false, err
-	}
-	// What stood in the outbox may be gone with an old key: look again.
-	s.wakeOutbox()
-	return false, nil
-}
-
 // sendFailed finds out why the stream takes nothing any more: Send itself says
 // no more than EOF. What else comes in meanwhile is not acknowledged, and so comes
 // again.
@@ -327,59 +285,88 @@ func (s *session) sendFailed(ctx context.Context) error {
 func (s *session) handle(ctx context.Context, frame *api.ServerFrame) error {
 	switch f := frame.GetFrame().(type) {
 	case *api.ServerFrame_Envelope:
-		if err := s.receive(ctx, f.Envelope.GetPayload()); err != nil {
+		s.deferred = append(s.deferred, f.Envelope)
+		return s.takeDeferred(ctx)
+	case *api.ServerFrame_Accepted:
+		flown, waits := s.landed(f.Accepted.GetId())
+		if !waits {
+			return nil
+		}
+		if err := s.accepted(ctx, flown); err != nil {
 			return err
 		}
-		ack := &api.ClientFrame{Frame: &api.ClientFrame_Ack{Ack: &api.Ack{Sequence: f.Envelope.GetSequence()}}}
-		if err := s.stream.Send(ack); err != nil {
-			return s.sendFailed(ctx)
-		}
-		return nil
-	case *api.ServerFrame_Accepted:
-		if !s.landed(f.Accepted.GetId()) {
-			return nil
-		}
-		return s.settled(ctx, f.Accepted.GetId(), true, "")
+		return s.takeDeferred(ctx)
 	case *api.ServerFrame_Rejected:
-		if !s.landed(f.Rejected.GetId()) {
+		flown, waits := s.landed(f.Rejected.GetId())
+		if !waits {
 			return nil
 		}
-		return s.rejected(ctx, f.Rejected)
+		if err := s.rejected(ctx, flown, f.Rejected); err != nil {
+			return err
+		}
+		return s.takeDeferred(ctx)
 	case *api.ServerFrame_Drained:
-		s.events.publish(CaughtUp{})
+		s.drained, s.tendAt = true, time.Time{} // what others wait for can be told now
+		return s.takeDeferred(ctx)
 	}
 	return nil // a frame of a later version
 }
 
-// landed tells whether an answer is to something that waits for one.
-func (s *session) landed(submitID []byte) bool {
-	for device, f := range s.flying {
-		if bytes.Equal(f.submitID, submitID) {
-			delete(s.flying, device)
-			s.load -= f.size
-			return true
+// takeDeferred takes in what came, in order, up to what depends on a commit of ours
+// about which the relay has not said whether it took it.
+func (s *session) takeDeferred(ctx context.Context) error {
+	for len(s.deferred) > 0 {
+		envelope := s.deferred[0]
+		waits, err := s.dependsOnCommit(ctx, envelope)
+		if err != nil || waits {
+			return err
+		}
+		s.deferred = s.deferred[1:]
+		in := incoming{
+			kind: envelope.GetKind(), payload: envelope.GetPayload(), group: envelope.GetGroup(),
+			listHash: envelope.GetListHash(), sequence: envelope.GetSequence(),
+		}
+		if err := s.receive(ctx, in); err != nil {
+			return err
+		}
+		ack := &api.ClientFrame{Frame: &api.ClientFrame_Ack{Ack: &api.Ack{Sequence: in.sequence}}}
+		if err := s.stream.Send(ack); err != nil {
+			return s.sendFailed(ctx)
 		}
 	}
-	return false
+	if s.drained && !s.caughtUp {
+		s.caughtUp = true
+		s.events.publish(CaughtUp{})
+	}
+	return nil
 }
 
-func (s *session) rejected(ctx context.Context, r *api.Rejected) error {
-	if reason, final := finalReasons[r.GetReason()]; final {
-		return s.settled(ctx, r.GetId(), false, reason)
+// dependsOnCommit says whether an envelope is of an epoch that a commit of ours
+// begins, if the relay took it: then its answer is on the way. A commit that was
+// submitted on an earlier line is submitted again first.
+func (s *session) dependsOnCommit(ctx context.Context, envelope *api.Envelope) (bool, error) {
+	switch envelope.GetKind() {
+	case api.Kind_KIND_APPLICATION, api.Kind_KIND_HANDSHAKE:
+	default:
+		return false, nil
 	}
-	pause := longRetry
-	if ms := r.GetRetryAfterMs(); ms < uint64(longRetry.Milliseconds()) {
-		pause = max(time.Duration(ms)*time.Millisecond, shortRetry)
+	var (
+		id    int64
+		epoch uint64
+	)
+	err := s.store.reader.QueryRowContext(ctx, `
+		SELECT g.id, g.epoch FROM groups g JOIN outbox o ON o.grp = g.id
+		WHERE g.group_id = ? AND o.members IS NOT NULL AND o.sealed IS NOT NULL AND o.kind = ?`,
+		envelope.GetGroup(), int(entryAction)).Scan(&id, &epoch)
+	if errors.Is(err, sql.ErrNoRows) {
+		return false, nil
 	}
-	reason := "the server does not take it now"
-	if r.GetReason() == api.Reason_REASON_MAILBOX_FULL {
-		reason = "the recipient's mailbox is full"
+	if err != nil {
+		return false, s.storeFailure(ctx, err)
 	}
-	return s.postponed(ctx, r.GetId(), s.clock().Add(pause), reason+"; it is tried again")
-}
-
-var finalReasons = map[api.Reason]string{
-	api.Reason_REASON_MALFORMED:         "the server calls it malformed",
-	api.Reason_REASON_UNKNOWN_RECIPIENT: "the server does not know the recipient's device any more",
-	api.Reason_REASON_TOO_LARGE:         "it is larger than this server takes",
+	m, err := mls.ParseMessage(envelope.GetPayload())
+	if err != nil || m.PrivateMessage == nil {
+		return false, nil // it is put aside
+	}
+	return m.PrivateMessage.Epoch() > epoch, nil
 }

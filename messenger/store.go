@@ -12,7 +12,7 @@ import (
 	"path/filepath"
 
 	"github.com/ncruces/go-sqlite3"
-	"github.com/ncruces/go-sqlite3/driver"
+	"github.com/ncruces/go-sqlite3/ext/fts5"
 	_ "github.com/ncruces/go-sqlite3/vfs/adiantum" // encrypts the whole file, its journal too
 )
 
@@ -30,6 +30,7 @@ const readers = 4
 type store struct {
 	writer *sql.DB
 	reader *sql.DB
+	fault  func() error // asked before and after each commit; nil but in tests
 }
 
 // openStore opens or makes the database and brings its schema up to date. The
@@ -45,7 +46,14 @@ func openStore(ctx context.Context, path string, key []byte) (*store, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := migrate(ctx, writer); err != nil {
+	err = migrate(ctx, writer)
+	if err == nil {
+		err = checkVital(ctx, writer)
+	}
+	if isDamage(err) {
+		err = describeDamage(err)
+	}
+	if err != nil {
 		return nil, errors.Join(err, writer.Close())
 	}
 	reader, err := openPool(path, key, readers, "PRAGMA query_only = ON")
@@ -80,7 +88,7 @@ func openPool(path string, key []byte, connections int, more string) (*sql.DB, e
 	}
 	parameters := url.Values{"vfs": {"adiantum"}, "_txlock": {"immediate"}, "modeof": {path}}
 	source := url.URL{Scheme: "file", Path: filepath.ToSlash(path), RawQuery: parameters.Encode()}
-	pool, err := driver.Open(source.String(), func(conn *sqlite3.Conn) error {
+	pool, err := openCaching(source.String(), func(conn *sqlite3.Conn) error {
 		for _, statement := range []string{
 			"PRAGMA hexkey = '" + hex.EncodeToString(key) + "'", // first, or nothing can be read
 			"PRAGMA busy_timeout = 10000",
@@ -96,7 +104,7 @@ func openPool(path string, key []byte, connections int, more string) (*sql.DB, e
 				return describeSQLite(err)
 			}
 		}
-		return nil
+		return fts5.Register(conn)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("opening the database: %w", err)
@@ -109,7 +117,7 @@ func openPool(path string, key []byte, connections int, more string) (*sql.DB, e
 // describeSQLite names what a wrong key and a damaged file look like, and drops
 // the statement from errors, for one of them holds the key.
 func describeSQLite(err error) error {
-	if errors.Is(err, sqlite3.NOTADB) || errors.Is(err, sqlite3.CORRUPT) {
+	if isDamage(err) {
 		return fmt.Errorf("opening the database: %w", ErrDamaged)
 	}
 	var failure *sqlite3.Error
@@ -159,10 +167,20 @@ func (s *store) write(ctx context.Context, do func(*sql.Tx) error) error {
 	if err := do(tx); err != nil {
 		return err
 	}
+	if err := s.mayFail(); err != nil {
+		return err
+	}
 	if err := tx.Commit(); err != nil {
 		return fmt.Errorf("committing: %w", err)
 	}
-	return nil
+	return s.mayFail()
+}
+
+func (s *store) mayFail() error {
+	if s.fault == nil {
+		return nil
+	}
+	return s.fault()
 }
 
 // close closes the readers first, so that the writer leaves no journal behind.

@@ -51,6 +51,8 @@ type Contact struct {
 	Username   identity.Username
 	AccountKey identity.AccountKey // the pinned one
 	Verified   bool                // a person compared AccountKey by hand
+	Accepted   bool                // we write to it, or took its request
+	Blocked    bool                // what it says is dropped
 	Pinned     time.Time           // when AccountKey was pinned; zero if it is not: see [Client.Identify]
 	// NewKey is another key that appeared under the name and was not accepted;
 	// nil if there is none. Until it is accepted, nothing is sent to the contact,

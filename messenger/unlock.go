@@ -93,11 +93,14 @@ func randomBytes(n int) []byte {
 	return b
 }
 
-type passphraseUnlocker struct{ passphrase []byte }
+type passphraseUnlocker struct {
+	passphrase []byte
+	cost       argon2id // of the next time that it protects; the salt is chosen then
+}
 
 // Passphrase protects with a passphrase.
 func Passphrase(passphrase []byte) Unlocker {
-	return passphraseUnlocker{append([]byte(nil), passphrase...)}
+	return passphraseUnlocker{append([]byte(nil), passphrase...), argon2id{Time: argonTime, Memory: argonMemory, Threads: argonThreads}}
 }
 
 // Kind implements Unlocker.
@@ -107,7 +110,8 @@ func (u passphraseUnlocker) protect(_ string, key []byte) (protection, error) {
 	if len(u.passphrase) == 0 {
 		return protection{}, errors.New("a passphrase must not be empty")
 	}
-	cost := argon2id{Salt: randomBytes(argonSalt), Time: argonTime, Memory: argonMemory, Threads: argonThreads}
+	cost := u.cost
+	cost.Salt = randomBytes(argonSalt)
 	aead, err := chacha20poly1305.NewX(cost.key(u.passphrase))
 	if err != nil {
 		return protection{}, fmt.Errorf("wrapping the database key: %w", err)

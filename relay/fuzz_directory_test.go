@@ -84,7 +84,7 @@ func FuzzDirectoryCall(f *testing.F) {
 func FuzzRegister(f *testing.F) {
 	account, key, device := identity.GenerateAccountKey(), identity.GenerateDeviceKey(), identity.NewDeviceID()
 	certificate := identity.IssueCertificate(account, "alice", key.Public(), device, time.UnixMilli(fuzzTime))
-	record, err := identity.SignDeviceRecord(key, certificate, make([]byte, identity.MessageKeySize), "age1pq1test")
+	record, err := identity.SignDeviceRecord(key, certificate, "age1pq1test")
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -137,7 +137,7 @@ func (r *testRelay) deviceOf(account identity.AccountPrivateKey, name string) *d
 	r.t.Helper()
 	key := identity.GenerateDeviceKey()
 	certificate := identity.IssueCertificate(account, identity.Username(name), key.Public(), identity.NewDeviceID(), r.clock.Now())
-	record, err := identity.SignDeviceRecord(key, certificate, make([]byte, identity.MessageKeySize), "age1pq1test")
+	record, err := identity.SignDeviceRecord(key, certificate, "age1pq1test")
 	if err != nil {
 		r.t.Fatal(err)
 	}

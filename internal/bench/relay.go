@@ -133,7 +133,7 @@ func (p *pair) close() {
 func (r *localRelay) connect(ctx context.Context, p *pair, name string) (Stream, identity.DeviceID, error) {
 	key := identity.GenerateDeviceKey()
 	certificate := identity.IssueCertificate(identity.GenerateAccountKey(), identity.Username(name), key.Public(), identity.NewDeviceID(), time.Now())
-	record, err := identity.SignDeviceRecord(key, certificate, make([]byte, identity.MessageKeySize), "age1pq1test")
+	record, err := identity.SignDeviceRecord(key, certificate, "age1pq1test")
 	if err != nil {
 		return nil, identity.DeviceID{}, err
 	}

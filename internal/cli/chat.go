@@ -16,38 +16,43 @@ import (
 const (
 	settleScript = 10 * time.Second // how long the end of a script's input waits for the server
 	settlePerson = 2 * time.Second
+	// receiptsPerson is how long a person who quits waits for receipts to go out.
+	receiptsPerson = 500 * time.Millisecond
 )
 
-// A chat is a conversation line by line. One goroutine owns it: run.
+// A chat is conversations line by line, one of which lines go to. One goroutine
+// owns it: run.
 type chat struct {
 	*session
 	lines   *terminal.Lines
-	events  <-chan messenger.Event
-	options []messenger.SendOption
+	options []messenger.ContactOption
 
-	to      identity.Username // whom lines go to; empty before /to
-	offline bool
-	failure error                                     // the first one, for a script's exit status
-	last    map[identity.Username]sent                // for the mark in the prompt
-	open    map[messenger.MessageID]sent              // not yet delivered
-	offered map[identity.Username]identity.AccountKey // changed keys that /accept showed
+	to       *messenger.Conversation // where lines go to; nil before /to
+	offline  bool
+	failure  error                                     // the first one, for a script's exit status
+	last     map[messenger.ConversationID]sent         // for the mark in the prompt
+	open     map[messenger.MessageID]sent              // what others have not read yet
+	offered  map[identity.Username]identity.AccountKey // changed keys that /accept showed
+	numbered []messenger.MessageID                     // what the numbers of the last /history stand for
+	seen     map[messenger.RowID]appearance            // of what is on the screen
 }
 
 // sent is what the chat remembers of a message that it sent.
 type sent struct {
 	id     messenger.MessageID
-	to     identity.Username
+	to     messenger.ConversationID
 	text   string
 	state  messenger.State
 	reason string
 }
 
-func newChat(s *session, lines *terminal.Lines, events <-chan messenger.Event, options []messenger.SendOption) *chat {
+func newChat(s *session, lines *terminal.Lines, options []messenger.ContactOption) *chat {
 	return &chat{
-		session: s, lines: lines, events: events, options: options,
-		last:    map[identity.Username]sent{},
+		session: s, lines: lines, options: options,
+		last:    map[messenger.ConversationID]sent{},
 		open:    map[messenger.MessageID]sent{},
 		offered: map[identity.Username]identity.AccountKey{},
+		seen:    map[messenger.RowID]appearance{},
 	}
 }
 
@@ -59,6 +64,9 @@ func (c *chat) run() error {
 	err := c.print("You are %s on %s. /help says what to type.", self.Username, self.Server)
 	if err == nil {
 		err = c.showUnread()
+	}
+	if err == nil {
+		err = c.showRequests()
 	}
 	for err == nil {
 		if err = c.lines.SetPrompt(c.prompt()); err != nil {
@@ -81,11 +89,11 @@ func (c *chat) finish(err error) error {
 	if cause := c.cause(err); !errors.Is(cause, errQuit) && !errors.Is(cause, context.Canceled) {
 		return cause
 	}
-	timeout := settleScript
+	timeout, receipts := settleScript, receiptTime
 	if c.lines.Interactive() {
-		timeout = settlePerson
+		timeout, receipts = settlePerson, receiptsPerson
 	}
-	if err := c.settle(timeout); err != nil {
+	if err := c.settle(timeout, receipts); err != nil {
 		return c.cause(err)
 	}
 	waiting := c.waiting()
@@ -102,7 +110,7 @@ func (c *chat) finish(err error) error {
 }
 
 // settle waits until the server has everything, or for so long.
-func (c *chat) settle(timeout time.Duration) error {
+func (c *chat) settle(timeout, receipts time.Duration) error {
 	ctx, cancel := context.WithTimeout(c.ctx, timeout)
 	defer cancel()
 	for c.waiting() > 0 {
@@ -115,7 +123,11 @@ func (c *chat) settle(timeout time.Duration) error {
 			}
 		}
 	}
-	return nil
+	if c.offline || c.ctx.Err() != nil {
+		return nil
+	}
+	_, err := c.flush(receipts)
+	return err
 }
 
 func (c *chat) waiting() int {
@@ -128,15 +140,15 @@ func (c *chat) waiting() int {
 	return n
 }
 
-// prompt names whom one writes to, and how far the last message to them came.
+// prompt names where lines go to, and how far the last message there came.
 func (c *chat) prompt() string {
-	if c.to == "" {
+	if c.to == nil {
 		return "> "
 	}
-	if last, ok := c.last[c.to]; ok {
-		return string(c.to) + " " + mark(last.state) + "> "
+	if last, ok := c.last[c.to.ID]; ok {
+		return title(*c.to) + " " + mark(last.state) + "> "
 	}
-	return string(c.to) + "> "
+	return title(*c.to) + "> "
 }
 
 // print shows a line of the program's own, of harmless words.
@@ -183,27 +195,49 @@ func (c *chat) input(in terminal.Input) error {
 	return c.send(text)
 }
 
-func (c *chat) send(text string) error {
-	if c.to == "" {
+// send writes to the conversation that is chosen.
+func (c *chat) send(text string, options ...messenger.SendOption) error {
+	if c.to == nil {
 		return c.complain(&userError{status: exitUsage, code: "NO_RECIPIENT", err: errors.New("not sent: nobody is chosen"), hint: "/to NAME says whom to write to"})
 	}
-	ctx, cancel := context.WithTimeout(c.ctx, networkTimeout)
-	defer cancel()
-	id, err := c.Send(ctx, c.to, text, c.options...)
-	if err != nil {
-		return c.complain(fmt.Errorf("not sent to %s: %w", c.to, err))
+	if err := c.begin(); err != nil {
+		return c.complain(fmt.Errorf("not sent to %s: %w", title(*c.to), err))
 	}
-	message := sent{id: id, to: c.to, text: text, state: messenger.Queued}
-	c.last[c.to], c.open[id] = message, message
+	id, err := c.Send(c.ctx, c.to.ID, text, options...)
+	if err != nil {
+		return c.complain(fmt.Errorf("not sent to %s: %w", title(*c.to), err))
+	}
+	message := sent{id: id, to: c.to.ID, text: text, state: messenger.Queued}
+	c.last[c.to.ID], c.open[id] = message, message
+	row, err := c.Message(c.ctx, id)
+	if err != nil {
+		return c.complain(err)
+	}
+	rows, err := rowsOf(c.ctx, c.Client, []messenger.Message{row})
+	if err != nil {
+		return c.complain(err)
+	}
+	c.remember(row)
 	if !c.lines.Interactive() {
 		return nil
 	}
-	return c.show(messenger.Message{Kind: messenger.KindText, Outgoing: true, With: c.to, Text: text, Time: time.Now()})
+	rows[0].State = 0 // the prompt shows it
+	return c.lines.Print(messageLines(rows[0], time.Now()), messageIndent)
 }
 
-// show prints a row.
-func (c *chat) show(m messenger.Message) error {
-	return c.lines.Print(messageLines(m, time.Now()), messageIndent)
+// begin makes the conversation with a person whose changed key kept it from being
+// made when they were chosen.
+func (c *chat) begin() error {
+	if c.to.State != 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(c.ctx, networkTimeout)
+	defer cancel()
+	v, err := c.Direct(ctx, c.to.With, c.options...)
+	if err == nil {
+		c.to = &v
+	}
+	return err
 }
 
 // handle shows what happened.
@@ -211,6 +245,14 @@ func (c *chat) handle(event messenger.Event) error {
 	switch event := event.(type) {
 	case messenger.MessageReceived, messenger.KeyChanged:
 		return c.showUnread()
+	case messenger.MessageChanged:
+		return c.showChange(event)
+	case messenger.RequestReceived:
+		return c.showRequest(event.Conversation)
+	case messenger.ConversationChanged:
+		if c.to != nil && event.Conversation.ID == c.to.ID {
+			c.to = &event.Conversation
+		}
 	case messenger.StateChanged:
 		return c.stateChanged(event)
 	case messenger.ConnectionChanged:
@@ -218,16 +260,12 @@ func (c *chat) handle(event messenger.Event) error {
 	case messenger.EnvelopeQuarantined:
 		return c.print("-- something arrived that is not shown: %s --", terminal.Printable(event.Quarantined.Reason))
 	case messenger.Lagged:
-		return c.catchUp()
+		return c.catchUpEvents()
 	case nil: // the client was closed
 		<-c.done
 		return c.cause(context.Canceled)
 	}
 	return nil
-}
-
-func (c *chat) showUnread() error {
-	return showUnread(c.ctx, c.Client, c.show)
 }
 
 func (c *chat) stateChanged(event messenger.StateChanged) error {
@@ -237,7 +275,7 @@ func (c *chat) stateChanged(event messenger.StateChanged) error {
 	}
 	message.state, message.reason = event.State, event.Reason
 	c.open[event.ID] = message
-	if event.State == messenger.Delivered || event.State == messenger.Failed {
+	if event.State == messenger.Read || event.State == messenger.Failed {
 		delete(c.open, event.ID)
 	}
 	if last := c.last[message.to]; last.id == message.id {
@@ -248,15 +286,19 @@ func (c *chat) stateChanged(event messenger.StateChanged) error {
 
 // showState tells what the mark in the prompt does not.
 func (c *chat) showState(message sent) error {
-	beginning := terminal.Truncate(terminal.Printable(message.text), 40)
+	v, err := c.Conversation(c.ctx, message.to)
+	if err != nil {
+		return err
+	}
+	beginning := terminal.Truncate(terminal.Printable(message.text), quoteColumns)
 	switch {
 	case message.state == messenger.Failed:
-		return c.complain(fmt.Errorf("not sent to %s (%s): %w", message.to, beginning,
+		return c.complain(fmt.Errorf("not sent to %s (%s): %w", title(v), beginning,
 			&messenger.FailedError{ID: message.id, Reason: message.reason}))
 	case message.reason != "":
-		return c.print("-- waiting to be sent to %s: %s --", message.to, terminal.Printable(message.reason))
+		return c.print("-- waiting to be sent to %s: %s --", title(v), terminal.Printable(message.reason))
 	case !c.lines.Interactive():
-		return c.lines.Print(fmt.Sprintf("%s %s: %s", mark(message.state), message.to, beginning), 0)
+		return c.lines.Print(fmt.Sprintf("%s %s: %s", mark(message.state), title(v), beginning), 0)
 	}
 	return nil
 }
@@ -272,43 +314,30 @@ func (c *chat) connectionChanged(event messenger.ConnectionChanged) error {
 	return c.print("-- offline: %s. What you write is kept, and sent as soon as the server is back. --", terminal.Printable(fmt.Sprint(event.Err)))
 }
 
-// catchUp reads what the events that were left out would have told.
-func (c *chat) catchUp() error {
-	for _, message := range c.open {
-		rows, err := c.Messages(c.ctx, message.to, 0)
+// catchUpEvents reads what the events that were left out would have told.
+func (c *chat) catchUpEvents() error {
+	for id := range c.open {
+		message, err := c.Message(c.ctx, id)
+		if errors.Is(err, messenger.ErrUnknownMessage) {
+			delete(c.open, id) // it disappeared
+			continue
+		}
 		if err != nil {
 			return err
 		}
-		for _, row := range rows {
-			if row.Kind == messenger.KindText && row.ID == message.id && row.State != message.state {
-				if err := c.stateChanged(messenger.StateChanged{ID: row.ID, With: row.With, State: row.State, Reason: row.Reason}); err != nil {
-					return err
-				}
-			}
+		if err := c.stateChanged(messenger.StateChanged{ID: id, Conversation: message.Conversation, State: message.State, Reason: message.Reason}); err != nil {
+			return err
 		}
 	}
-	return c.showUnread()
-}
-
-// showUnread shows what came in and was not shown, and marks it as read once
-// show has succeeded for all of it.
-func showUnread(ctx context.Context, client *messenger.Client, show func(messenger.Message) error) error {
-	messages, err := client.Unread(ctx)
-	if err != nil {
-		return fmt.Errorf("reading new messages: %w", err)
-	}
-	rows := make([]messenger.RowID, 0, len(messages))
-	for _, message := range messages {
-		if err := show(message); err != nil {
-			return fmt.Errorf("showing a message: %w", err)
+	if c.to != nil && c.to.State != 0 {
+		v, err := c.Conversation(c.ctx, c.to.ID)
+		if err != nil {
+			return err
 		}
-		rows = append(rows, message.Row)
+		c.to = &v
 	}
-	if len(rows) == 0 {
-		return nil
+	if err := c.showUnread(); err != nil {
+		return err
 	}
-	if err := client.MarkRead(ctx, rows...); err != nil {
-		return fmt.Errorf("marking messages as read: %w", err)
-	}
-	return nil
+	return c.showRequests()
 }

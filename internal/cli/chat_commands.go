@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
+	"time"
 
 	"sealpost/identity"
 	"sealpost/messenger"
@@ -12,47 +14,86 @@ import (
 
 const (
 	historyRows = 20
-	chatHelp    = `/to NAME   whom to write to
-/who       your contacts
-/history   the last messages
-/safety    the number to compare
-/accept    their changed key
-/quit      leave; also Ctrl-D
+	searchRows  = 20
+	chatHelp    = `/to NAME        write to a person; /to +NAME to a group
+/who            your contacts and groups, and who waits for an answer
+/history        the last messages, with the numbers N for what follows
+/search WORDS   find messages in this conversation, or in all before /to
+/reply N TEXT   answer a message; last instead of N is the last of the others
+/react N EMOJI  react to a message; without EMOJI, take that back
+/edit N TEXT    change a message of yours; last is your last one
+/unsend N       take a message of yours back
+/retry          send again what was not sent here
+/safety [NAME]  the number to compare
+/accept         their changed key; /accept NAME or +NAME: a request
+/decline NAME   delete a request; /block NAME: drop all that they send
+/group NAME USER...   make a group
+/members, /add USER..., /remove USER..., /rename NAME, /leave   in a group
+/expire TIME    let messages disappear, such as 8h or 7d after they were read, or off
+/quit           leave the chat; also Ctrl-D
 A line that begins with // goes out with one /.
-The mark before > is that of your last message: … waits on this device, ✓ sent to the relay, ✓✓ delivered to their device, ✗ not sent.`
+The mark before > is that of your last message: … waits on this device, ✓ sent to the relay, ✓✓ delivered to a device of theirs, ✓✓ read, ✗ not sent.`
 )
 
-func (c *chat) command(name, argument string) error {
-	switch name {
-	case "help":
-		return c.print(chatHelp)
-	case "to":
-		return c.choose(argument)
-	case "who":
-		return c.who()
-	case "history":
-		return c.withRecipient(c.history)
-	case "safety":
-		return c.withRecipient(c.safety)
-	case "accept":
-		return c.withRecipient(func() error { return c.accept(argument == "yes") })
-	case "quit":
-		return errQuit
+// chatCommands are what can be typed after a /. What goes wrong in one is told and
+// does not end the chat.
+var chatCommands map[string]func(*chat, string) error
+
+func init() { // the commands mention the table
+	chatCommands = map[string]func(*chat, string) error{
+		"help":    func(c *chat, _ string) error { return c.print(chatHelp) },
+		"quit":    func(*chat, string) error { return errQuit },
+		"to":      (*chat).choose,
+		"who":     func(c *chat, _ string) error { return c.who() },
+		"history": inConversation(func(c *chat, _ string) error { return c.history() }),
+		"search":  (*chat).search,
+		"reply":   inConversation((*chat).reply),
+		"react":   inConversation((*chat).react),
+		"edit":    inConversation((*chat).edit),
+		"unsend":  inConversation((*chat).unsend),
+		"retry":   inConversation(func(c *chat, _ string) error { return c.retry() }),
+		"safety":  (*chat).safety,
+		"accept":  (*chat).accept,
+		"decline": (*chat).decline,
+		"block":   (*chat).block,
+		"group":   (*chat).makeGroup,
+		"members": inConversation(func(c *chat, _ string) error { return c.members() }),
+		"add":     inConversation((*chat).add),
+		"remove":  inConversation((*chat).remove),
+		"rename":  inConversation((*chat).rename),
+		"leave":   inConversation(func(c *chat, _ string) error { return c.Leave(c.ctx, c.to.ID) }),
+		"expire":  inConversation((*chat).expire),
 	}
-	return c.complain(&userError{status: exitUsage, code: "NO_COMMAND", err: errors.New("not a command: /" + name), hint: "/help lists them; begin with // to write a line that begins with /"})
 }
 
-// withRecipient does what needs to know with whom one speaks. What goes wrong
-// is told and does not end the chat.
-func (c *chat) withRecipient(do func() error) error {
-	err := error(&userError{status: exitUsage, code: "NO_RECIPIENT", err: errors.New("nobody is chosen"), hint: "/to NAME says who"})
-	if c.to != "" {
-		err = do()
+func (c *chat) command(name, argument string) error {
+	do, ok := chatCommands[name]
+	if !ok {
+		return c.complain(&userError{status: exitUsage, code: "NO_COMMAND", err: errors.New("not a command: /" + name), hint: "/help lists them; begin with // to write a line that begins with /"})
 	}
-	if err != nil {
+	if err := do(c, argument); err != nil && !errors.Is(err, errQuit) {
 		return c.complain(err)
+	} else if err != nil {
+		return errQuit
 	}
 	return nil
+}
+
+var errNobody = &userError{status: exitUsage, code: "NO_RECIPIENT", err: errors.New("nobody is chosen"), hint: "/to NAME says who, /to +NAME which group"}
+
+// inConversation does what needs to know with whom one speaks.
+func inConversation(do func(*chat, string) error) func(*chat, string) error {
+	return func(c *chat, argument string) error {
+		if c.to == nil {
+			return errNobody
+		}
+		return do(c, argument)
+	}
+}
+
+// chatUsage says how a command is typed.
+func chatUsage(usage string) error {
+	return &userError{status: exitUsage, code: "USAGE", err: errors.New("something is missing"), hint: "type " + usage}
 }
 
 func (c *chat) identify(name identity.Username) (messenger.Contact, error) {
@@ -61,29 +102,88 @@ func (c *chat) identify(name identity.Username) (messenger.Contact, error) {
 	return c.Identify(ctx, name)
 }
 
-func (c *chat) choose(address string) error {
-	name, err := identity.ParseAddress(address)
-	var contact messenger.Contact
-	if err == nil {
-		contact, err = c.identify(name)
+// choose says where the next lines go to.
+func (c *chat) choose(argument string) error {
+	if argument == "" {
+		return chatUsage("/to NAME, or /to +NAME for a group")
+	}
+	t, err := parseTarget(argument)
+	if err != nil {
+		return err
+	}
+	v, err := t.find(c.ctx, c.Client, messenger.Active, messenger.Request, messenger.Closed)
+	if err == nil && v.State == messenger.Request {
+		return c.showRequest(v)
+	}
+	var changed *messenger.KeyChangedError
+	if t.name != "" {
+		ctx, cancel := context.WithTimeout(c.ctx, networkTimeout)
+		defer cancel()
+		known, known2 := v, err
+		v, err = c.Direct(ctx, t.name, c.options...)
+		switch {
+		case errors.As(err, &changed) && known2 == nil:
+			v, err = known, nil
+		case errors.As(err, &changed):
+			v, err = messenger.Conversation{ID: c.DirectID(t.name), Kind: messenger.Direct, With: t.name}, nil
+		case errors.Is(err, context.DeadlineExceeded):
+			err = messenger.ErrServerUnavailable
+		}
 	}
 	if err != nil {
-		return c.complain(err)
+		return err
 	}
-	c.to = name
-	switch {
-	case contact.NewKey != nil:
-		return c.print("!! THE KEY OF %s CHANGED: nothing is sent to them until you /accept it.", name)
-	case contact.Verified:
-		return c.print("You write to %s (verified).", name)
+	c.to, c.numbered = &v, nil
+	if changed != nil {
+		return c.print("!! THE KEY OF %s CHANGED: nothing is sent to them until you /accept it.", t.name)
 	}
-	return c.print("You write to %s. Not verified yet: /safety shows the number to compare.", name)
+	return c.chosen()
+}
+
+// chosen says what is to be known of the conversation that lines go to now.
+func (c *chat) chosen() error {
+	if c.to.Kind == messenger.Group {
+		members, err := c.Members(c.ctx, c.to.ID)
+		if err != nil {
+			return err
+		}
+		return c.print("You write to %s: %s.", title(*c.to), strings.Join(groupFacts(*c.to, len(members)), ", "))
+	}
+	contact, err := c.contact(c.to.With)
+	if err != nil {
+		return err
+	}
+	disappear := ""
+	if c.to.Expiry > 0 {
+		disappear = fmt.Sprintf(" Messages disappear %s after they are read.", duration(c.to.Expiry))
+	}
+	if contact.Verified {
+		return c.print("You write to %s (verified).%s", c.to.With, disappear)
+	}
+	return c.print("You write to %s. Not verified yet: /safety shows the number to compare.%s", c.to.With, disappear)
+}
+
+// contact returns what is known of somebody here.
+func (c *chat) contact(name identity.Username) (messenger.Contact, error) {
+	contacts, err := c.Contacts(c.ctx)
+	if err != nil {
+		return messenger.Contact{}, err
+	}
+	i := slices.IndexFunc(contacts, func(k messenger.Contact) bool { return k.Username == name })
+	if i < 0 {
+		return messenger.Contact{}, messenger.ErrUnknownContact
+	}
+	return contacts[i], nil
 }
 
 func (c *chat) who() error {
 	contacts, err := c.Contacts(c.ctx)
 	if err != nil {
-		return c.complain(err)
+		return err
+	}
+	conversations, err := c.Conversations(c.ctx)
+	if err != nil {
+		return err
 	}
 	self, online := c.Self(), "online"
 	if c.offline {
@@ -91,9 +191,23 @@ func (c *chat) who() error {
 	}
 	lines := []string{fmt.Sprintf("%s (you, %s)", self.Username, online)}
 	for _, contact := range contacts {
-		lines = append(lines, fmt.Sprintf("%s (%s)", contact.Username, trustOf(contact)))
+		if contact.Accepted || contact.Blocked || contact.NewKey != nil {
+			lines = append(lines, fmt.Sprintf("%s (%s)", contact.Username, trustOf(contact)))
+		}
 	}
-	if len(contacts) == 0 {
+	for _, v := range conversations {
+		switch {
+		case v.State == messenger.Request:
+			lines = append(lines, fmt.Sprintf("?? %s wants to talk to you: /accept %s or /decline %s", title(v), argument(v), argument(v)))
+		case v.Kind == messenger.Group && v.State == messenger.Active:
+			members, err := c.Members(c.ctx, v.ID)
+			if err != nil {
+				return err
+			}
+			lines = append(lines, fmt.Sprintf("%s (%s)", title(v), strings.Join(groupFacts(v, len(members)), ", ")))
+		}
+	}
+	if len(lines) == 1 {
 		lines = append(lines, "no contacts yet: /to NAME")
 	}
 	return c.print("%s", strings.Join(lines, "\n"))
@@ -102,6 +216,8 @@ func (c *chat) who() error {
 // trustOf says in words what is known of a contact's key.
 func trustOf(contact messenger.Contact) string {
 	switch {
+	case contact.Blocked:
+		return "blocked"
 	case contact.NewKey != nil:
 		return "KEY CHANGED"
 	case contact.Verified:
@@ -110,55 +226,67 @@ func trustOf(contact messenger.Contact) string {
 	return "not verified"
 }
 
+// history shows the last messages with numbers.
 func (c *chat) history() error {
-	messages, err := c.Messages(c.ctx, c.to, historyRows)
+	messages, err := c.Messages(c.ctx, c.to.ID, historyRows)
 	if err != nil {
 		return err
 	}
 	if len(messages) == 0 {
 		return c.print("Nothing was written yet.")
 	}
-	for _, message := range messages {
-		if err := c.show(message); err != nil {
+	rows, err := rowsOf(c.ctx, c.Client, messages)
+	if err != nil {
+		return err
+	}
+	c.numbered = nil
+	return c.showNumbered(rows)
+}
+
+// showNumbered shows rows, and gives a number to each that can be answered.
+func (c *chat) showNumbered(rows []row) error {
+	for _, r := range rows {
+		c.remember(r.Message)
+		text := messageLines(r, time.Now())
+		if r.Kind == messenger.KindText {
+			c.numbered = append(c.numbered, r.ID)
+			text = fmt.Sprintf("[%d] %s", len(c.numbered), text)
+		}
+		if err := c.lines.Print(text, messageIndent); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (c *chat) safety() error {
-	contact, err := c.identify(c.to)
+func (c *chat) search(words string) error {
+	if words == "" {
+		return chatUsage("/search WORDS")
+	}
+	var in *messenger.ConversationID
+	if c.to != nil {
+		in = &c.to.ID
+	}
+	found, err := c.Search(c.ctx, words, in, searchRows)
 	if err != nil {
 		return err
 	}
-	if contact.NewKey != nil {
-		return c.print("The key of %s changed. The number of the new one:\n%s\nIf they read out the same, type /accept.", c.to, safetyLines(c.SafetyNumberOf(*contact.NewKey)))
+	if len(found) == 0 {
+		return c.print("No message has that in it.")
 	}
-	return c.print("%s (%s):\n%s\nIf %s reads out the same, quit and type: sealpost verify %s",
-		c.to, trustOf(contact), safetyLines(c.SafetyNumberOf(contact.AccountKey)), c.to, c.to)
-}
-
-// accept shows the changed key first, and accepts only what it showed.
-func (c *chat) accept(confirmed bool) error {
-	if key, shown := c.offered[c.to]; confirmed && shown {
-		delete(c.offered, c.to)
-		ctx, cancel := context.WithTimeout(c.ctx, networkTimeout)
-		defer cancel()
-		if err := c.AcceptKey(ctx, c.to, key); err != nil {
-			return err
-		}
-		if err := c.print("The new key of %s is accepted. Write again what was not sent.", c.to); err != nil {
-			return err
-		}
-		return c.showUnread()
-	}
-	contact, err := c.identify(c.to)
+	slices.Reverse(found)
+	rows, err := rowsOf(c.ctx, c.Client, found)
 	if err != nil {
 		return err
 	}
-	if contact.NewKey == nil {
-		return c.print("The key of %s did not change.", c.to)
+	if c.to != nil {
+		c.numbered = nil
+		return c.showNumbered(rows)
 	}
-	c.offered[c.to] = *contact.NewKey
-	return c.print("The number of the new key of %s:\n%s\nAsk them to read theirs out. If it is the same, type /accept yes.", c.to, safetyLines(c.SafetyNumberOf(*contact.NewKey)))
+	for _, r := range rows {
+		if err := c.show(r); err != nil {
+			return err
+		}
+	}
+	return nil
 }

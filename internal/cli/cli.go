@@ -22,6 +22,17 @@ type commands struct {
 	Send   sendCommand   `cmd:"" help:"Send one message."`
 	Inbox  inboxCommand  `cmd:"" help:"Print new messages."`
 	Verify verifyCommand `cmd:"" help:"Compare and confirm somebody's key."`
+
+	Requests requestsCommand `cmd:"" help:"List who wants to write to you."`
+	Accept   acceptCommand   `cmd:"" help:"Let somebody write to you."`
+	Decline  declineCommand  `cmd:"" help:"Delete a request."`
+	Block    blockCommand    `cmd:"" help:"Drop everything from somebody."`
+	Unblock  unblockCommand  `cmd:"" help:"Take a block back."`
+	Group    groupCommand    `cmd:"" help:"Make and change groups."`
+	Search   searchCommand   `cmd:"" help:"Find messages."`
+	Retry    retryCommand    `cmd:"" help:"Send a message again that failed."`
+	Receipts receiptsCommand `cmd:"" help:"Say what contacts learn: that messages arrived, and were read."`
+
 	Server serverCommand `cmd:"" help:"Run the relay."`
 	Bench  benchCommand  `cmd:"" help:"Measure the relay under load."`
 	Admin  adminCommand  `cmd:"" help:"Look after a server: accounts, figures, backups."`

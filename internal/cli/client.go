@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"context"
 	"errors"
 
 	"sealpost/internal/terminal"
@@ -29,17 +28,14 @@ func (c *clientCommand) Run(env *environment) (err error) {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithCancel(env.ctx)
-	defer cancel()
-	events := client.Subscribe(ctx) // before the first of them
-	s := start(ctx, client)
+	s := start(env.ctx, client)
 	defer func() { err = errors.Join(err, s.close()) }()
 	lines, err := console.Lines(env.stdout)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, lines.Close()) }()
-	return newChat(s, lines, events, c.options()).run()
+	return newChat(s, lines, c.options()).run()
 }
 
 func (c *clientCommand) openOrCreate(env *environment, console *terminal.Console) (*messenger.Client, error) {

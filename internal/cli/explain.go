@@ -35,6 +35,17 @@ var explanations = []explanation{
 	{messenger.ErrReplaced, exitFailure, "REPLACED", "quit the other client of this profile; a profile is for one device only, never copy it"},
 	{messenger.ErrClockSkew, exitFailure, "CLOCK_SKEW", "set the clock of this computer"},
 	{messenger.ErrUnknownRecipient, exitFailure, "UNKNOWN_RECIPIENT", "check the name; whoever you write to has to run sealpost client once on the same server"},
+	{messenger.ErrRefused, exitFailure, "REFUSED", "ask who runs the server"},
+	{messenger.ErrProfileExists, exitFailure, "PROFILE_EXISTS", "choose another name with --profile"},
+	{messenger.ErrWrongUnlocker, exitFailure, "WRONG_PROTECTION", "another sealpost changed the profile meanwhile: try again"},
+	{messenger.ErrUnknownConversation, exitFailure, "UNKNOWN_CONVERSATION", "sealpost group list shows your groups; +NAME is a group, NAME a person"},
+	{messenger.ErrConversationClosed, exitFailure, "CONVERSATION_CLOSED", "ask somebody who is in it to add you again"},
+	{messenger.ErrNotAccepted, exitFailure, "NOT_ACCEPTED", "see sealpost requests, then accept or decline it"},
+	{messenger.ErrNotAGroup, exitUsage, "NOT_A_GROUP", "name a group as +NAME; sealpost group create makes one"},
+	{messenger.ErrNotAdmin, exitFailure, "NOT_ADMIN", "ask one of those whom sealpost group members shows as administrators"},
+	{messenger.ErrNotYours, exitFailure, "NOT_YOURS", "choose a message that you wrote"},
+	{messenger.ErrNotFailed, exitFailure, "NOT_FAILED", "nothing has to be done: it was sent, or waits to be sent"},
+	{messenger.ErrUnknownMessage, exitFailure, "UNKNOWN_MESSAGE", "it may have disappeared; sealpost search finds those that are there"},
 	{messenger.ErrUnknownContact, exitFailure, "UNKNOWN_CONTACT", "check the name"},
 	{messenger.ErrSelf, exitUsage, "SELF", "name somebody else"},
 	{messenger.ErrText, exitUsage, "BAD_TEXT", "write something; - reads standard input"},
@@ -100,8 +111,8 @@ func explainType(err error) *userError {
 	if _, ok := errors.AsType[*messenger.TooLargeError](err); ok {
 		return &userError{status: exitFailure, code: "TOO_LARGE", err: err, hint: "nothing was sent: sealpost encrypt seals a file of any size"}
 	}
-	if _, ok := errors.AsType[*messenger.FailedError](err); ok {
-		return &userError{status: exitFailure, code: "NOT_SENT", err: err}
+	if e, ok := errors.AsType[*messenger.FailedError](err); ok {
+		return &userError{status: exitFailure, code: "NOT_SENT", err: err, hint: fmt.Sprintf("sealpost retry %v sends it again", e.ID)}
 	}
 	return nil
 }

@@ -4,6 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"os"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -51,6 +57,36 @@ func TestExplanationsAreDistinct(t *testing.T) {
 		if e.code == "" || e.status == exitOK {
 			t.Errorf("%v has no code or status", e.target)
 		}
+	}
+}
+
+// neverShown are errors that no command can meet: they say that a program uses the
+// messenger in a wrong way.
+var neverShown = []string{"ErrClosed", "ErrRunning"}
+
+// TestEveryErrorIsExplained reads which errors the messenger has.
+func TestEveryErrorIsExplained(t *testing.T) {
+	explained, err := os.ReadFile("explain.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	file, err := parser.ParseFile(token.NewFileSet(), "../../messenger/errors.go", nil, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := 0
+	for name, object := range file.Scope.Objects {
+		isError := object.Kind == ast.Var && strings.HasPrefix(name, "Err") || object.Kind == ast.Typ && strings.HasSuffix(name, "Error")
+		if !isError || !ast.IsExported(name) || slices.Contains(neverShown, name) {
+			continue
+		}
+		found++
+		if !regexp.MustCompile(`messenger\.` + name + `\b`).Match(explained) {
+			t.Errorf("nothing says what to do about messenger.%s", name)
+		}
+	}
+	if found < 30 {
+		t.Errorf("only %d errors were found", found)
 	}
 }
 

@@ -43,7 +43,7 @@ func (k keysFlags) openProfile(f *files) (fileKeys, error) {
 // clientKeys are the keys of an open profile.
 type clientKeys struct {
 	*messenger.Client
-	options []messenger.SendOption
+	options []messenger.ContactOption
 }
 
 func (k clientKeys) recipients(ctx context.Context, name identity.Username) ([]seal.Recipient, error) {

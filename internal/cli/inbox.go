@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"time"
 
@@ -19,30 +18,57 @@ type inboxCommand struct {
 
 // Help is shown by inbox --help.
 func (*inboxCommand) Help() string {
-	return `Prints, oldest first, what came in and was not shown before, here or in the chat. A message counts as shown once it is written out: where that breaks off, it comes again the next time.
+	return `Prints, oldest first, what came in and was not shown before, here or in the chat, and then who wants to write to you and is no contact yet. A message counts as shown once it is written out: where that breaks off, it comes again the next time.
 
-With --json a line holds: kind ("text", "gap", "key-changed", "key-accepted"), from, received, and by kind id, text and time (as the sender says); missing (how many messages have not arrived); key. Times are RFC 3339 in UTC. More fields may come.`
+With --json a line holds: kind ("text", "gap", "key-changed", "key-accepted", "members", "warning", "request"), conversation (its id), conversation_kind ("direct" or "group"), group (its name), from, received, and by kind id, text, time (as the sender says), reply_to, edited, deleted, reactions, expires_after (seconds after reading); missing (how many messages have not arrived); key; safety_number and waiting (how many messages wait) of a request. Times are RFC 3339 in UTC. More fields may come.`
 }
 
 // inboxLine is a line of inbox --json.
 type inboxLine struct {
-	Kind     string               `json:"kind"`
-	From     string               `json:"from"`
-	ID       *messenger.MessageID `json:"id,omitempty"`
-	Text     string               `json:"text,omitempty"`
-	Time     *time.Time           `json:"time,omitempty"`
-	Received time.Time            `json:"received"`
-	Missing  uint64               `json:"missing,omitempty"`
-	Key      string               `json:"key,omitempty"`
+	Kind             string                   `json:"kind"`
+	Conversation     messenger.ConversationID `json:"conversation"`
+	ConversationKind string                   `json:"conversation_kind"`
+	Group            string                   `json:"group,omitempty"`
+	From             string                   `json:"from"`
+	ID               *messenger.MessageID     `json:"id,omitempty"`
+	Text             string                   `json:"text,omitempty"`
+	Time             *time.Time               `json:"time,omitempty"`
+	Received         time.Time                `json:"received"`
+	ReplyTo          *messenger.MessageID     `json:"reply_to,omitempty"`
+	Edited           bool                     `json:"edited,omitempty"`
+	Deleted          bool                     `json:"deleted,omitempty"`
+	Reactions        []inboxReaction          `json:"reactions,omitempty"`
+	ExpiresAfter     int64                    `json:"expires_after,omitempty"`
+	Missing          uint64                   `json:"missing,omitempty"`
+	Key              string                   `json:"key,omitempty"`
+	SafetyNumber     string                   `json:"safety_number,omitempty"`
+	Waiting          int                      `json:"waiting,omitempty"`
 }
 
-func newInboxLine(m messenger.Message) inboxLine {
-	line := inboxLine{Kind: m.Kind.String(), From: string(m.With), Received: m.Stored, Missing: m.Missing}
-	switch m.Kind {
-	case messenger.KindText:
-		line.ID, line.Text, line.Time = &m.ID, m.Text, &m.Time
+type inboxReaction struct {
+	From  string `json:"from"`
+	Emoji string `json:"emoji"`
+}
+
+func newInboxLine(r row) inboxLine {
+	line := inboxLine{
+		Kind: r.Kind.String(), Conversation: r.in.ID, ConversationKind: r.in.Kind.String(), Group: r.in.Name,
+		From: string(r.Sender), Received: r.Stored, Missing: r.Missing,
+	}
+	switch r.Kind {
 	case messenger.KindKeyChanged, messenger.KindKeyAccepted:
-		line.Key = m.Text
+		line.Key = r.Text
+	case messenger.KindMembers, messenger.KindWarning:
+		line.Text = r.Text
+	case messenger.KindText:
+		line.ID, line.Text, line.Time = &r.ID, r.Text, &r.Time
+		line.Edited, line.Deleted, line.ExpiresAfter = r.Edited, r.Deleted, int64(r.Expiry/time.Second)
+		if r.ReplyTo != (messenger.MessageID{}) {
+			line.ReplyTo = &r.ReplyTo
+		}
+		for _, reaction := range r.Reactions {
+			line.Reactions = append(line.Reactions, inboxReaction{From: string(reaction.Sender), Emoji: reaction.Emoji})
+		}
 	}
 	return line
 }
@@ -53,49 +79,91 @@ func (c *inboxCommand) Run(env *environment) (err error) {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithCancel(env.ctx)
-	defer cancel()
-	events := client.Subscribe(ctx)
-	s := start(ctx, client)
+	s := start(env.ctx, client)
 	defer func() { err = errors.Join(err, s.close()) }()
-	if err := c.print(s, env.stdout); err != nil {
+	p := inboxPrinter{inboxCommand: c, session: s, out: env.stdout, shown: make(map[messenger.ConversationID]bool)}
+	if err := p.messages(); err != nil {
 		return err
 	}
 	if c.Follow {
-		return c.follow(s, events, env.stdout)
+		return p.follow()
 	}
-	return c.fetch(s, events, env.stdout)
+	return p.fetch()
 }
 
-// print writes out what is unread.
-func (c *inboxCommand) print(s *session, out io.Writer) error {
-	return s.cause(showUnread(s.ctx, s.Client, func(message messenger.Message) error { return c.printMessage(out, message) }))
+// An inboxPrinter prints what one run of inbox shows.
+type inboxPrinter struct {
+	*inboxCommand
+	*session
+	out   io.Writer
+	shown map[messenger.ConversationID]bool // requests
 }
 
-func (c *inboxCommand) printMessage(out io.Writer, message messenger.Message) error {
-	if c.JSON {
-		return printJSON(out, newInboxLine(message))
+// messages writes out what is unread.
+func (p *inboxPrinter) messages() error {
+	return p.cause(showUnread(p.ctx, p.Client, func(r row) error {
+		if p.JSON {
+			return printJSON(p.out, newInboxLine(r))
+		}
+		return printLines(p.out, messageLines(r, time.Now()), messageIndent)
+	}))
+}
+
+// requests writes out who waits for an answer, each once.
+func (p *inboxPrinter) requests() error {
+	pending, err := pendingRequests(p.ctx, p.Client)
+	if err != nil {
+		return p.cause(err)
 	}
-	text := messageLines(message, time.Now())
-	if columns := terminal.Columns(out); columns > 0 {
-		text = terminal.Wrap(text, columns, messageIndent)
+	for _, r := range pending {
+		if p.shown[r.ID] {
+			continue
+		}
+		if err := r.print(p.out, p.JSON); err != nil {
+			return err
+		}
+		p.shown[r.ID] = true
 	}
-	_, err := fmt.Fprintln(out, text)
-	return err
+	return nil
+}
+
+func (p *inboxPrinter) everything() error {
+	if err := p.messages(); err != nil {
+		return err
+	}
+	return p.requests()
 }
 
 // follow prints until somebody ends it.
-func (c *inboxCommand) follow(s *session, events <-chan messenger.Event, out io.Writer) error {
+func (p *inboxPrinter) follow() error {
+	if err := p.requests(); err != nil {
+		return err
+	}
 	for {
 		select {
-		case <-s.ctx.Done():
-			return ended(s)
-		case event := <-events:
-			if err := c.react(s, event, out); err != nil {
+		case <-p.ctx.Done():
+			return ended(p.session)
+		case event := <-p.events:
+			if err := p.react(event); err != nil {
 				return err
 			}
 		}
 	}
+}
+
+func (p *inboxPrinter) react(event messenger.Event) error {
+	switch event.(type) {
+	case messenger.MessageReceived, messenger.KeyChanged, messenger.Lagged:
+		return p.messages()
+	case messenger.CaughtUp:
+		return p.requests()
+	case messenger.RequestReceived, messenger.ConversationChanged:
+		return p.requests()
+	case nil:
+		<-p.done
+		return ended(p.session)
+	}
+	return nil
 }
 
 // ended is nil where a person ended it.
@@ -106,50 +174,21 @@ func ended(s *session) error {
 	return nil
 }
 
-// fetch prints what the server holds and returns. It takes events fast, so that
-// none is left out, and prints at the end.
-func (c *inboxCommand) fetch(s *session, events <-chan messenger.Event, out io.Writer) error {
-	silence := time.NewTimer(networkTimeout)
-	defer silence.Stop()
-	for {
-		select {
-		case <-s.ctx.Done():
-			return ended(s)
-		case <-silence.C:
-			return errors.Join(c.print(s, out), fmt.Errorf("asking for new messages: %w", messenger.ErrServerUnavailable))
-		case event := <-events:
-			silence.Reset(networkTimeout)
-			switch event := event.(type) {
-			case messenger.CaughtUp:
-				return c.print(s, out)
-			case messenger.ConnectionChanged:
-				if event.Err != nil {
-					return c.broken(s, event.Err, out)
-				}
-			case nil: // the client was closed
-				<-s.done
-				return ended(s)
-			}
+// fetch prints what the server holds, and lets others know.
+func (p *inboxPrinter) fetch() error {
+	if why := p.catchUp(); why != nil {
+		if errors.Is(why, context.Canceled) {
+			return ended(p.session)
 		}
+		printed := p.everything()
+		if printed != nil && errors.Is(why, printed) {
+			printed = nil // the session ended for the very reason
+		}
+		return errors.Join(printed, why)
 	}
-}
-
-// broken prints what came in before the line broke.
-func (c *inboxCommand) broken(s *session, why error, out io.Writer) error {
-	printed := c.print(s, out)
-	if printed != nil && errors.Is(why, printed) {
-		printed = nil // the session ended for the very reason
+	if err := p.everything(); err != nil {
+		return err
 	}
-	return errors.Join(printed, fmt.Errorf("asking for new messages: %w", why))
-}
-
-func (c *inboxCommand) react(s *session, event messenger.Event, out io.Writer) error {
-	switch event.(type) {
-	case messenger.MessageReceived, messenger.KeyChanged, messenger.Lagged:
-		return c.print(s, out)
-	case nil:
-		<-s.done
-		return ended(s)
-	}
-	return nil
+	_, err := p.flush(receiptTime)
+	return err
 }

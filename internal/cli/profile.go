@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"sealpost/internal/terminal"
 	"sealpost/messenger"
@@ -74,15 +75,17 @@ type session struct {
 	*messenger.Client
 	// ctx ends with the command, or when the line is lost for good; its cause
 	// says why.
-	ctx  context.Context
-	stop context.CancelCauseFunc
-	done chan struct{} // closed when Run has returned
+	ctx    context.Context
+	stop   context.CancelCauseFunc
+	done   chan struct{} // closed when Run has returned
+	events <-chan messenger.Event
 }
 
 // start lets the client talk to its server.
 func start(ctx context.Context, client *messenger.Client) *session {
 	ctx, stop := context.WithCancelCause(ctx)
 	s := &session{Client: client, ctx: ctx, stop: stop, done: make(chan struct{})}
+	s.events = client.Subscribe(ctx) // before the first of them
 	go func() {
 		defer close(s.done)
 		if err := client.Run(ctx); err != nil {
@@ -90,6 +93,28 @@ func start(ctx context.Context, client *messenger.Client) *session {
 		}
 	}()
 	return s
+}
+
+// connected opens the profile, does something with the line to its server, and
+// closes it.
+func (f profileFlags) connected(env *environment, do func(*session) error) (err error) {
+	client, err := f.open(env, terminal.NewConsole(env.stdin, env.stderr))
+	if err != nil {
+		return err
+	}
+	s := start(env.ctx, client)
+	defer func() { err = errors.Join(err, s.close()) }()
+	return s.cause(do(s))
+}
+
+// local opens the profile, does something that needs no server, and closes it.
+func (f profileFlags) local(env *environment, do func(*messenger.Client) error) (err error) {
+	client, err := f.open(env, terminal.NewConsole(env.stdin, env.stderr))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, client.Close()) }()
+	return do(client)
 }
 
 // close ends the line and closes the profile.
@@ -105,4 +130,47 @@ func (s *session) cause(err error) error {
 		return context.Cause(s.ctx)
 	}
 	return err
+}
+
+// catchUp waits until what the server holds is here. It takes events fast, so that
+// none is left out.
+func (s *session) catchUp() error {
+	silence := time.NewTimer(networkTimeout)
+	defer silence.Stop()
+	for {
+		select {
+		case <-s.ctx.Done():
+			return context.Cause(s.ctx)
+		case <-silence.C:
+			return fmt.Errorf("asking for new messages: %w", messenger.ErrServerUnavailable)
+		case event := <-s.events:
+			silence.Reset(networkTimeout)
+			switch event := event.(type) {
+			case messenger.CaughtUp:
+				return nil
+			case messenger.ConnectionChanged:
+				if event.Err != nil {
+					return fmt.Errorf("asking for new messages: %w", event.Err)
+				}
+			case nil: // the client was closed
+				<-s.done
+				return context.Cause(s.ctx)
+			}
+		}
+	}
+}
+
+// receiptTime is how long a command waits at its end until what others are told of
+// what was read is out. The next one sends what is left.
+const receiptTime = 3 * time.Second
+
+// flush waits until all that can go out is out, or for so long.
+func (s *session) flush(limit time.Duration) (all bool, err error) {
+	ctx, cancel := context.WithTimeout(s.ctx, limit)
+	defer cancel()
+	err = s.Flush(ctx)
+	if errors.Is(err, context.DeadlineExceeded) {
+		return false, nil
+	}
+	return err == nil, s.cause(err)
 }

@@ -10,7 +10,6 @@ import (
 	"os"
 	"time"
 
-	"sealpost/identity"
 	"sealpost/internal/terminal"
 	"sealpost/messenger"
 )
@@ -20,7 +19,7 @@ type sendCommand struct {
 	trustFlags
 	JSON    bool          `name:"json" help:"Print the outcome as a line of JSON, errors too."`
 	Timeout time.Duration `default:"10s" help:"How long to wait for the server (default: ${default})."`
-	To      string        `arg:"" placeholder:"NAME" help:"Whom to write to."`
+	To      string        `arg:"" placeholder:"TARGET" help:"Whom to write to: NAME for a person, +NAME for a group, or the id of a conversation."`
 	Text    string        `arg:"" placeholder:"TEXT" help:"What to write; - reads it from standard input."`
 }
 
@@ -68,7 +67,7 @@ func printJSON(w io.Writer, value any) error {
 }
 
 func (c *sendCommand) send(env *environment, outcome *sendOutcome) (err error) {
-	to, err := identity.ParseAddress(c.To)
+	to, err := parseTarget(c.To)
 	if err != nil {
 		return err
 	}
@@ -119,41 +118,52 @@ func (c *sendCommand) text(env *environment, console *terminal.Console) (string,
 	return string(text), nil
 }
 
-func (c *sendCommand) deliver(s *session, to identity.Username, text string, outcome *sendOutcome) error {
+func (c *sendCommand) deliver(s *session, to target, text string, outcome *sendOutcome) error {
 	ctx, cancel := context.WithTimeout(s.ctx, c.Timeout)
 	defer cancel()
-	id, err := s.Send(ctx, to, text, c.options()...)
+	doing := "sending to " + c.To
+	v, err := to.open(ctx, s.Client, c.options()...)
+	var id messenger.MessageID
+	if err == nil {
+		id, err = s.Send(ctx, v.ID, text)
+	}
 	if errors.Is(err, context.DeadlineExceeded) {
 		err = fmt.Errorf("%w within %v", messenger.ErrServerUnavailable, c.Timeout)
 	}
 	if err != nil {
-		return fmt.Errorf("sending to %s: %w", to, s.cause(err))
+		return fmt.Errorf("%s: %w", doing, s.cause(err))
 	}
 	outcome.ID, outcome.State = &id, messenger.Queued.String()
-	err = s.cause(s.Wait(ctx, id, messenger.Accepted))
-	if errors.Is(err, context.DeadlineExceeded) {
-		return c.notYet(s, to, id)
-	}
-	if err != nil {
-		return fmt.Errorf("sending to %s: %w", to, err)
+	if err := waitAccepted(ctx, s, id, doing); err != nil {
+		return err
 	}
 	outcome.State = messenger.Accepted.String()
 	return nil
 }
 
-// notYet says why a message is still in the outbox.
-func (c *sendCommand) notYet(s *session, to identity.Username, id messenger.MessageID) error {
+// waitAccepted waits until the server has a message, and says why it has not.
+func waitAccepted(ctx context.Context, s *session, id messenger.MessageID, doing string) error {
+	err := s.cause(s.Wait(ctx, id, messenger.Accepted))
+	if err == nil || !errors.Is(err, context.DeadlineExceeded) {
+		return wrap(doing, err)
+	}
 	told := &userError{status: exitUnavailable, code: "SERVER_UNAVAILABLE",
-		err:  fmt.Errorf("sending to %s: the server did not take the message within %v", to, c.Timeout),
+		err:  fmt.Errorf("%s: the server did not take the message in time", doing),
 		hint: "the message is kept in the outbox, and goes out the next time that sealpost runs"}
-	messages, err := s.Messages(s.ctx, to, 0)
+	message, err := s.Message(s.ctx, id)
 	if err != nil {
 		return errors.Join(told, err)
 	}
-	for _, message := range messages {
-		if message.Kind == messenger.KindText && message.ID == id && message.Reason != "" {
-			told.code, told.err = "QUEUED", fmt.Errorf("sending to %s: %s", to, message.Reason)
-		}
+	if message.Reason != "" {
+		told.code, told.err = "QUEUED", fmt.Errorf("%s: %s", doing, message.Reason)
 	}
 	return told
+}
+
+// wrap is nil for nil.
+func wrap(doing string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", doing, err)
 }

@@ -25,10 +25,10 @@ func (f trustFlags) policy() messenger.TrustPolicy {
 	return messenger.TrustPolicy(*f.Trust)
 }
 
-// options are those of a send: nothing given means the profile's policy.
-func (f trustFlags) options() []messenger.SendOption {
+// options are those of meeting somebody: nothing given means the profile's policy.
+func (f trustFlags) options() []messenger.ContactOption {
 	if f.Trust == nil {
 		return nil
 	}
-	return []messenger.SendOption{messenger.WithTrust(f.policy())}
+	return []messenger.ContactOption{messenger.WithTrust(f.policy())}
 }

@@ -14,8 +14,13 @@ import (
 	_ "github.com/ncruces/go-sqlite3/driver" // the driver "sqlite3", to look into the relay's file
 )
 
+// rowsShown bounds the rows of a table that are shown: two hundred key packages
+// teach no more than three.
+const rowsShown = 3
+
 // readDatabase returns a fact for each row that a database file holds, whatever
-// its tables are: the demo shows what is there, not what it expects.
+// its tables are: the demo shows what is there, not what it expects. Of long tables
+// it tells how many rows there are more.
 func readDatabase(ctx context.Context, path string) ([]Fact, error) {
 	db, err := sql.Open("sqlite3", "file:"+filepath.ToSlash(path)+"?mode=ro")
 	if err != nil {
@@ -66,7 +71,12 @@ func readTable(ctx context.Context, db *sql.DB, table string) ([]Fact, error) {
 		return nil, err
 	}
 	var facts []Fact
+	more := 0
 	for rows.Next() {
+		if len(facts) == rowsShown {
+			more++
+			continue
+		}
 		values := make([]any, len(columns))
 		targets := make([]any, len(columns))
 		for i := range values {
@@ -80,6 +90,9 @@ func readTable(ctx context.Context, db *sql.DB, table string) ([]Fact, error) {
 			cells[i] = columns[i] + "=" + cell(value)
 		}
 		facts = append(facts, Fact{Who: Relay, Name: table, Value: strings.Join(cells, " ")})
+	}
+	if more > 0 {
+		facts = append(facts, Fact{Who: Relay, Name: table, Value: fmt.Sprintf("and %d rows more like these", more)})
 	}
 	return facts, rows.Err()
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"sealpost/api"
@@ -33,8 +34,8 @@ func Run(ctx context.Context, show func(Step) error) (err error) {
 	s := &story{stage: &stage{dir: dir}, show: show}
 	defer func() { err = errors.Join(err, s.close()) }()
 	for _, scene := range []func(context.Context) error{
-		s.relayOpens, s.keysAreMade, s.numbersAreCompared, s.aliceTypes, s.letterLeaves, s.relayStores,
-		s.relayKnows, s.bobOpens, s.bobAnswers, s.bitIsFlipped,
+		s.relayOpens, s.keysAreMade, s.numbersAreCompared, s.aliceTypes, s.groupIsMade, s.letterLeaves, s.relayStores,
+		s.relayKnows, s.bobIsAsked, s.bobOpens, s.bobAnswers, s.bitIsFlipped,
 	} {
 		if err := scene(ctx); err != nil {
 			return err
@@ -90,11 +91,15 @@ func (s *story) keysAreMade(ctx context.Context) error {
 		if len(records) == 0 {
 			return fmt.Errorf("the directory has no device of %s", self.Username)
 		}
-		record := records[0]
+		published := s.tap.publishedBy(self.DeviceID)
+		if published == nil || len(published.GetKeyPackages()) == 0 {
+			return fmt.Errorf("%s published no key packages", self.Username)
+		}
 		facts = append(facts,
 			Fact{Who: player.party, Name: "account key (Ed25519)", Value: self.AccountKey.String(), Note: "who " + string(player.party) + " is"},
-			Fact{Who: player.party, Name: "device key (Ed25519)", Value: record.Certificate.DeviceKey.String(), Note: "signs letters; certified by the account key"},
-			Fact{Who: player.party, Name: "sealing key (ML-KEM-768 + X25519)", Value: hex.EncodeToString(record.MessageKey), Hex: true, Note: "whoever has it can seal, only its owner can open"},
+			Fact{Who: player.party, Name: "device key (Ed25519)", Value: records[0].Certificate.DeviceKey.String(), Note: "signs letters; certified by the account key"},
+			Fact{Who: player.party, Name: fmt.Sprintf("%d key packages, the first", len(published.GetKeyPackages())), Value: hex.EncodeToString(published.GetKeyPackages()[0]), Hex: true,
+				Note: "keys (ML-KEM-768 with X25519) to be used once each, by whoever begins a conversation while " + string(player.party) + " is away"},
 		)
 	}
 	facts = append(facts, Fact{Who: Relay, Name: "private keys it was given", Value: "none", Verdict: "no",
@@ -143,14 +148,13 @@ func (s *story) aliceTypes(ctx context.Context) error {
 	if _, err := await(s.alice, func(e messenger.ConnectionChanged) bool { return e.Online }); err != nil {
 		return err
 	}
-	s.alice.line.cut() // the connection is up: what follows is the letter
 	if err := s.alice.send(ctx, "bob", aliceWrites); err != nil {
 		return err
 	}
 	return s.tell(Step{
 		Title: "Alice writes to Bob, who is not on line",
-		Told: "Her client signs the text with her device key, pads it so that its length says little, and seals it to " +
-			"Bob's key. All this happens on her machine.",
+		Told: "Her client signs the text with her device key, pads it so that its length says little, and seals it with a " +
+			"key that only the two have. All this happens on her machine. Where does that key come from, if Bob is away?",
 		Facts: []Fact{
 			{Who: Alice, Name: "types", Value: aliceWrites},
 			{Who: Alice, Name: "in bytes", Value: hex.EncodeToString([]byte(aliceWrites)), Hex: true},
@@ -158,71 +162,79 @@ func (s *story) aliceTypes(ctx context.Context) error {
 	})
 }
 
-// sealedFields are the parts of a sealed message in docs/protocol.md; the size
-// of the ciphertext is what the others leave.
-var sealedFields = []struct {
-	name string
-	size int
-	note string
-}{
-	{"version", 1, ""},
-	{"encapsulated key", 1120, "Bob's private key turns it into the secret of this one message"},
-	{"ciphertext (AES-256-GCM)", -1, "sender, reader, time, text, signature, padding"},
-	{"authentication tag", 16, "one changed bit anywhere, and it does not fit"},
+// groupIsMade tells of the commit that began the conversation.
+func (s *story) groupIsMade(context.Context) error {
+	submit := s.tap.lastSubmit(func(m *api.Submit) bool { return m.GetCommit() != nil })
+	claimed := s.tap.lastClaim()
+	if submit == nil || claimed == nil || len(claimed.GetKeyPackages()) == 0 {
+		return errors.New("the tap saw no conversation begin")
+	}
+	commit := submit.GetCommit()
+	facts := []Fact{
+		{Who: Relay, Name: "hands out", Value: hex.EncodeToString(claimed.GetKeyPackages()[0].GetKeyPackage()), Hex: true,
+			Note: "one of Bob's key packages, and deletes it: nobody gets the same. Alice's client checks Bob's signature in it"},
+		{Who: Alice, Name: "Welcome", Value: hex.EncodeToString(commit.GetWelcome()), Hex: true,
+			Note: "the secret of the conversation, sealed to that key package; it waits for Bob"},
+		{Who: Alice, Name: "commit", Value: hex.EncodeToString(submit.GetPayload()), Hex: true, Note: "“Bob is in”, signed by Alice and sealed; for each epoch the relay takes one only"},
+	}
+	for _, member := range commit.GetMembers() {
+		fact, err := s.deviceFact("delivery list", member)
+		if err != nil {
+			return err
+		}
+		facts = append(facts, fact)
+	}
+	facts = append(facts, Fact{Who: Relay, Name: "can it add itself to the conversation?", Value: "no", Verdict: "no",
+		Note: "the members sign who is in; a hash of the delivery list goes with it, so that each can compare"})
+	return s.tell(Step{
+		Title: "Her client begins a conversation",
+		Flow:  &Flow{From: Alice, To: Relay, Label: "Welcome"},
+		Told: "A conversation is a group of MLS (RFC 9420), even one of two. Alice's client takes one of the key packages " +
+			"that Bob left at the relay, and makes the secret of the group from it and from keys of its own.",
+		Facts: facts,
+	})
 }
 
-func sealedFacts(who Party, payload []byte) ([]Fact, error) {
-	fixed := 0
-	for _, field := range sealedFields {
-		fixed += max(field.size, 0)
+// deviceFact names a device, and says whose it is.
+func (s *story) deviceFact(name string, device []byte) (Fact, error) {
+	id, err := identity.DeviceIDFromBytes(device)
+	if err != nil {
+		return Fact{}, err
 	}
-	if len(payload) <= fixed {
-		return nil, fmt.Errorf("a sealed message of %d bytes is too short to show", len(payload))
-	}
-	rest := len(payload) - fixed
-	var facts []Fact
-	for _, field := range sealedFields {
-		size := field.size
-		if size < 0 {
-			size = rest
+	whose := "nobody's"
+	for _, p := range []*player{s.alice, s.bob} {
+		if p.client.Self().DeviceID == id {
+			whose = string(p.party) + "'s"
 		}
-		facts = append(facts, Fact{Who: who, Name: field.name, Value: hex.EncodeToString(payload[:size]), Hex: true, Note: field.note})
-		payload = payload[size:]
 	}
-	return facts, nil
+	return Fact{Who: Relay, Name: name, Value: id.String(), Note: whose + "; the relay has to know where to put it"}, nil
 }
 
 func (s *story) letterLeaves(context.Context) error {
-	submit := s.tap.lastSubmit()
+	submit := s.tap.lastSubmit(isLetter)
 	if submit == nil {
 		return errors.New("the tap saw no letter")
 	}
-	sealed, err := sealedFacts(Alice, submit.GetPayload())
+	letter, err := readSealed(submit.GetPayload())
 	if err != nil {
 		return err
 	}
 	connection := s.tap.connection()
-	onTheWire := s.alice.line.cut()
 	facts := []Fact{
-		{Who: Alice, Name: "on the cable", Value: hex.EncodeToString(onTheWire), Hex: true,
+		{Who: Alice, Name: "on the cable", Value: hex.EncodeToString(s.alice.line.last()), Hex: true,
 			Note: tls.VersionName(connection.Version) + ", key exchange " + connection.CurveID.String() + ": what a listener sees"},
 		{Who: Relay, Name: "submit id", Value: hex.EncodeToString(submit.GetId()), Hex: true, Note: "a repeat after a broken line is recognised by it"},
+		{Who: Relay, Name: "kind", Value: kindName(submit.GetKind()), Note: "it goes to the delivery list of its group"},
 	}
-	for _, recipient := range submit.GetRecipients() {
-		id, err := identity.DeviceIDFromBytes(recipient)
-		if err != nil {
-			return err
-		}
-		facts = append(facts, Fact{Who: Relay, Name: "to device", Value: id.String(), Note: "one of Bob's; the relay has to know where to put it"})
-	}
-	facts = append(facts, Fact{Who: Relay, Name: "kind", Value: kindName(submit.GetKind())})
 	return s.tell(Step{
 		Title: "What leaves Alice's machine",
 		Flow:  &Flow{From: Alice, To: Relay, Label: "sealed"},
-		Told:  "Two envelopes, one in the other. The outer one is TLS: it ends at the relay. The inner one ends at Bob.",
-		Facts: append(facts, sealed...),
+		Told:  "Two envelopes, one in the other. The outer one is TLS: it ends at the relay. The inner one ends at Bob. All that the relay can read of it:",
+		Facts: append(facts, letter.facts(Relay)...),
 	})
 }
+
+func isLetter(m *api.Submit) bool { return m.GetKind() == api.Kind_KIND_APPLICATION }
 
 func kindName(kind api.Kind) string {
 	return strings.ToLower(strings.TrimPrefix(kind.String(), "KIND_"))
@@ -244,7 +256,7 @@ func (s *story) relayStores(ctx context.Context) error {
 	return s.tell(Step{
 		Title: "What the relay has in its database",
 		Told: "Before the relay said “accepted”, all this was safe on its disk. Read from the file itself, " +
-			paths[0] + ", every row of every table:",
+			paths[0] + ", the rows of every table:",
 		Facts: append(facts, searched),
 	})
 }
@@ -263,13 +275,14 @@ func (s *story) searchFor(who Party, dir, text string) (Fact, error) {
 }
 
 func (s *story) relayKnows(context.Context) error {
-	submit := s.tap.lastSubmit()
+	submit := s.tap.lastSubmit(isLetter)
 	return s.tell(Step{
 		Title: "What the relay can tell from it, and what not",
 		Told:  "End-to-end encryption hides what is said. Who talks when is another matter, and it is honest to say so.",
 		Facts: []Fact{
 			{Who: Relay, Name: "that a device of alice wrote to a device of bob, and when", Value: "yes", Verdict: "yes",
 				Note: "it sees the connection while it carries the letter"},
+			{Who: Relay, Name: "which devices are in a conversation", Value: "yes", Verdict: "yes", Note: "the delivery list; not the name of the conversation"},
 			{Who: Relay, Name: "about how long the text is", Value: "yes", Verdict: "yes",
 				Note: fmt.Sprintf("%d bytes for a text of %d: padded to one of a few sizes", len(submit.GetPayload()), len(aliceWrites))},
 			{Who: Relay, Name: "the network addresses of both", Value: "yes", Verdict: "yes"},
@@ -281,8 +294,46 @@ func (s *story) relayKnows(context.Context) error {
 	})
 }
 
-func (s *story) bobOpens(ctx context.Context) error {
+// bobIsAsked shows that what a stranger writes waits.
+func (s *story) bobIsAsked(ctx context.Context) error {
 	s.bob.goOnline(ctx)
+	if _, err := await(s.bob, func(e messenger.RequestReceived) bool { return e.From == "alice" }); err != nil {
+		return err
+	}
+	if _, err := await(s.bob, func(messenger.CaughtUp) bool { return true }); err != nil {
+		return err
+	}
+	request, err := s.bob.client.Conversation(ctx, s.bob.client.DirectID("alice"))
+	if err != nil {
+		return err
+	}
+	rows, err := s.bob.client.Messages(ctx, request.ID, 0)
+	if err != nil {
+		return err
+	}
+	number, err := s.bob.client.SafetyNumber(ctx, request.Inviter)
+	if err != nil {
+		return err
+	}
+	if err := s.bob.client.Accept(ctx, request.ID); err != nil {
+		return err
+	}
+	return s.tell(Step{
+		Title: "Bob comes on line: a stranger wants to talk",
+		Flow:  &Flow{From: Relay, To: Bob, Label: "sealed"},
+		Told: "The Welcome opens with the private half of the key package, which is then erased. Bob has never talked to " +
+			"Alice, so her words wait until he accepts, and she does not learn that he is there.",
+		Facts: []Fact{
+			{Who: Bob, Name: "asked for by", Value: string(request.Inviter)},
+			{Who: Bob, Name: "messages that wait", Value: strconv.Itoa(request.Unread)},
+			{Who: Bob, Name: "messages that he is shown", Value: strconv.Itoa(len(rows))},
+			{Who: Bob, Name: "safety number with her", Value: number, Note: "the one that they compared"},
+			{Who: Bob, Name: "does", Value: "accept"},
+		},
+	})
+}
+
+func (s *story) bobOpens(ctx context.Context) error {
 	received, err := await(s.bob, func(e messenger.MessageReceived) bool { return e.Message.Kind == messenger.KindText })
 	if err != nil {
 		return err
@@ -297,13 +348,13 @@ func (s *story) bobOpens(ctx context.Context) error {
 	}
 	searched.Note = "his store on disk is encrypted as well"
 	return s.tell(Step{
-		Title: "Bob comes on line and opens it",
+		Title: "Bob opens it",
 		Flow:  &Flow{From: Relay, To: Bob, Label: "sealed"},
-		Told: "Bob's private key opens the envelope. His client checks Alice's signature and that the letter was meant for " +
-			"him, writes it to his disk, and only then tells the relay to delete it.",
+		Told: "The letter's own key opens it, and is erased in the same moment: who steals Bob's machine tomorrow cannot open " +
+			"what was recorded today. His client checks Alice's signature, writes the letter to his disk, and only then tells the relay to delete it.",
 		Facts: []Fact{
 			{Who: Bob, Name: "reads", Value: message.Text},
-			{Who: Bob, Name: "written by", Value: string(message.With), Note: "from the signature inside; the envelope names no sender"},
+			{Who: Bob, Name: "written by", Value: string(message.Sender), Note: "from the signature inside; the envelope names no sender"},
 			searched,
 			{Who: Alice, Name: "sees the mark", Value: "delivered", Verdict: "yes", Note: "a sealed receipt of Bob's client, not the relay's word"},
 		},
@@ -318,10 +369,14 @@ func (s *story) bobAnswers(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	// Alice's receipt is through, before the enemy meddles with what she sends.
+	if _, err := await(s.bob, func(e messenger.StateChanged) bool { return e.State == messenger.Delivered }); err != nil {
+		return err
+	}
 	return s.tell(Step{
 		Title: "Bob answers",
 		Flow:  &Flow{From: Relay, To: Alice, Label: "sealed"},
-		Told:  "The same way back, sealed to Alice's public key. Nothing that opened the first letter helps with this one.",
+		Told:  "The same way back. Each letter has a key of its own: nothing that opened the first helps with this one.",
 		Facts: []Fact{
 			{Who: Bob, Name: "types", Value: bobAnswers},
 			{Who: Alice, Name: "reads", Value: received.Message.Text},

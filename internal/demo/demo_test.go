@@ -38,11 +38,14 @@ func TestDemoTellsTheWholeStory(t *testing.T) {
 			t.Errorf("step %d in JSON: %+v, %v", i+1, line, err)
 		}
 	}
-	if len(steps) != 10 {
-		t.Fatalf("%d steps, want 10", len(steps))
+	if len(steps) != 12 {
+		t.Fatalf("%d steps, want 12", len(steps))
 	}
 	for _, want := range []struct{ step, name, value string }{
-		{"Bob comes on line and opens it", "reads", aliceWrites},
+		{"Bob opens it", "reads", aliceWrites},
+		{"Bob comes on line: a stranger wants to talk", "messages that he is shown", "0"},
+		{"What leaves Alice's machine", "content type", "application message"},
+		{"What leaves Alice's machine", "authenticated data", "none"},
 		{"Bob answers", "reads", bobAnswers},
 		{"They compare safety numbers", "the same?", "yes"},
 		{"Now the relay turns evil and flips one bit", "sees the gap", "1 message missing before this one"},
@@ -77,7 +80,7 @@ func told(steps []Step, title, name, value string) bool {
 func TestDemoStopsWhereItsAudienceLeaves(t *testing.T) {
 	t.Setenv("TMPDIR", t.TempDir())
 	gone := errors.New("gone")
-	for stopAt := 1; stopAt <= 9; stopAt += 4 {
+	for stopAt := 1; stopAt <= 11; stopAt += 5 {
 		err := Run(t.Context(), func(step Step) error {
 			if step.Number == stopAt {
 				return gone

@@ -1,6 +1,7 @@
 package demo
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -9,11 +10,13 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/peer"
 
 	"sealpost/api"
@@ -137,7 +140,11 @@ func (p *player) close() error {
 func (p *player) send(ctx context.Context, to identity.Username, text string) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	id, err := p.client.Send(ctx, to, text)
+	conversation, err := p.client.Direct(ctx, to)
+	if err != nil {
+		return fmt.Errorf("beginning a conversation as %s: %w", p.party, err)
+	}
+	id, err := p.client.Send(ctx, conversation.ID, text)
 	if err != nil {
 		return fmt.Errorf("sending as %s: %w", p.party, err)
 	}
@@ -166,10 +173,12 @@ func await[E messenger.Event](p *player, want func(E) bool) (E, error) {
 	}
 }
 
-// A recorder keeps the bytes that leave a client's machine.
+// A recorder keeps the bytes that leave a client's machine: all of them up to a
+// limit, and what was written last.
 type recorder struct {
-	mu   sync.Mutex
-	sent []byte
+	mu     sync.Mutex
+	sent   []byte
+	latest []byte
 }
 
 const recorderLimit = 1 << 20
@@ -182,13 +191,18 @@ func (r *recorder) dial(ctx context.Context, address string) (net.Conn, error) {
 	return &recordedConn{Conn: conn, recorder: r}, nil
 }
 
-// cut returns what was sent since the last cut.
-func (r *recorder) cut() []byte {
+// all returns what was sent.
+func (r *recorder) all() []byte {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	sent := r.sent
-	r.sent = nil
-	return sent
+	return bytes.Clone(r.sent)
+}
+
+// last returns the latest write that can hold a letter.
+func (r *recorder) last() []byte {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return bytes.Clone(r.latest)
 }
 
 type recordedConn struct {
@@ -197,9 +211,13 @@ type recordedConn struct {
 }
 
 func (c *recordedConn) Write(b []byte) (int, error) {
+	const smallest = 200 // a letter, and not what HTTP/2 says about itself
 	c.recorder.mu.Lock()
 	if len(c.recorder.sent) < recorderLimit {
 		c.recorder.sent = append(c.recorder.sent, b...)
+	}
+	if len(b) >= smallest {
+		c.recorder.latest = bytes.Clone(b)
 	}
 	c.recorder.mu.Unlock()
 	return c.Conn.Write(b)
@@ -207,13 +225,39 @@ func (c *recordedConn) Write(b []byte) (int, error) {
 
 // A tap sees what the relay sees.
 type tap struct {
-	mu     sync.Mutex
-	submit *api.Submit         // the last
-	tls    tls.ConnectionState // of the last connection
+	mu        sync.Mutex
+	submits   []*api.Submit
+	published map[string]*api.PublishKeyPackagesRequest // the first of each device, by its id
+	claim     *api.ClaimKeyPackagesResponse             // the last
+	tls       tls.ConnectionState                       // of the last line
 }
 
 func (t *tap) serverOptions() []grpc.ServerOption {
-	return []grpc.ServerOption{grpc.ChainStreamInterceptor(t.stream)}
+	return []grpc.ServerOption{grpc.ChainUnaryInterceptor(t.unary), grpc.ChainStreamInterceptor(t.stream)}
+}
+
+func (t *tap) unary(ctx context.Context, request any, _ *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+	response, err := handler(ctx, request)
+	if err != nil {
+		return response, err
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	switch r := request.(type) {
+	case *api.PublishKeyPackagesRequest:
+		md, _ := metadata.FromIncomingContext(ctx)
+		if t.published == nil {
+			t.published = make(map[string]*api.PublishKeyPackagesRequest)
+		}
+		for _, device := range md.Get(api.MetadataDevice) {
+			if t.published[device] == nil {
+				t.published[device] = r
+			}
+		}
+	case *api.ClaimKeyPackagesRequest:
+		t.claim = response.(*api.ClaimKeyPackagesResponse)
+	}
+	return response, nil
 }
 
 func (t *tap) stream(server any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
@@ -238,16 +282,34 @@ func (s *tappedStream) RecvMsg(m any) error {
 	}
 	if frame, ok := m.(*api.ClientFrame); ok && frame.GetSubmit() != nil {
 		s.tap.mu.Lock()
-		s.tap.submit = frame.GetSubmit()
+		s.tap.submits = append(s.tap.submits, frame.GetSubmit())
 		s.tap.mu.Unlock()
 	}
 	return nil
 }
 
-func (t *tap) lastSubmit() *api.Submit {
+// lastSubmit returns the last that want accepts, nil if there is none.
+func (t *tap) lastSubmit(want func(*api.Submit) bool) *api.Submit {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.submit
+	for _, submit := range slices.Backward(t.submits) {
+		if want(submit) {
+			return submit
+		}
+	}
+	return nil
+}
+
+func (t *tap) publishedBy(device identity.DeviceID) *api.PublishKeyPackagesRequest {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.published[device.String()]
+}
+
+func (t *tap) lastClaim() *api.ClaimKeyPackagesResponse {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.claim
 }
 
 func (t *tap) connection() tls.ConnectionState {

@@ -83,7 +83,7 @@ func (s *suite) registration(account identity.AccountPrivateKey, name string) re
 	s.t.Helper()
 	key := identity.GenerateDeviceKey()
 	certificate := identity.IssueCertificate(account, identity.Username(name), key.Public(), identity.NewDeviceID(), s.now)
-	record, err := identity.SignDeviceRecord(key, certificate, make([]byte, identity.MessageKeySize), "age1test")
+	record, err := identity.SignDeviceRecord(key, certificate, "age1test")
 	if err != nil {
 		s.t.Fatal(err)
 	}

@@ -1,0 +1,170 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"sealpost/identity"
+	"sealpost/messenger"
+)
+
+type groupAddCommand struct {
+	groupFlags
+	trustFlags
+	Users []string `arg:"" placeholder:"USER" help:"Whom to add."`
+}
+
+// Run adds people.
+func (c *groupAddCommand) Run(env *environment) error {
+	users, err := parseUsers(c.Users)
+	if err != nil {
+		return err
+	}
+	return c.change(env, "adding to", func(ctx context.Context, s *session, id messenger.ConversationID) error {
+		return s.AddMembers(ctx, id, users, c.options()...)
+	})
+}
+
+type groupRemoveCommand struct {
+	groupFlags
+	Users []string `arg:"" placeholder:"USER" help:"Whom to remove."`
+}
+
+// Run removes people.
+func (c *groupRemoveCommand) Run(env *environment) error {
+	users, err := parseUsers(c.Users)
+	if err != nil {
+		return err
+	}
+	return c.change(env, "removing from", func(ctx context.Context, s *session, id messenger.ConversationID) error {
+		return removeMembers(ctx, s.Client, id, users)
+	})
+}
+
+// removeMembers says who is not there, rather than do nothing.
+func removeMembers(ctx context.Context, client *messenger.Client, id messenger.ConversationID, users []identity.Username) error {
+	members, err := client.Members(ctx, id)
+	if err != nil {
+		return err
+	}
+	for _, name := range users {
+		if name == client.Self().Username {
+			return &userError{status: exitUsage, code: "SELF", err: messenger.ErrSelf, hint: "sealpost group leave takes you out"}
+		}
+		if !isMember(members, name) {
+			return &userError{status: exitFailure, code: "NOT_A_MEMBER", err: fmt.Errorf("%s is not in the group", name), hint: "sealpost group members lists who is"}
+		}
+	}
+	return client.RemoveMembers(ctx, id, users)
+}
+
+func isMember(members []messenger.Member, name identity.Username) bool {
+	for _, m := range members {
+		if m.Username == name {
+			return true
+		}
+	}
+	return false
+}
+
+type groupAdminCommand struct {
+	groupFlags
+	Off  bool   `help:"Not any more."`
+	User string `arg:"" placeholder:"USER" help:"Who."`
+}
+
+// Run says who may change the group.
+func (c *groupAdminCommand) Run(env *environment) error {
+	name, err := identity.ParseAddress(c.User)
+	if err != nil {
+		return err
+	}
+	return c.change(env, "changing", func(ctx context.Context, s *session, id messenger.ConversationID) error {
+		return s.SetAdmin(ctx, id, name, !c.Off)
+	})
+}
+
+type groupRenameCommand struct {
+	groupFlags
+	Name string `arg:"" placeholder:"NAME" help:"The new name."`
+}
+
+// Run renames the group.
+func (c *groupRenameCommand) Run(env *environment) error {
+	name, err := parseGroupName(strings.TrimPrefix(c.Name, "+"))
+	if err != nil {
+		return err
+	}
+	return c.change(env, "renaming", func(ctx context.Context, s *session, id messenger.ConversationID) error {
+		return s.Rename(ctx, id, name)
+	})
+}
+
+type groupExpireCommand struct {
+	groupFlags
+	After string `arg:"" placeholder:"TIME" help:"How long after they were read: 30s, 10m, 8h, 7d, 4w, or off."`
+}
+
+// Help is shown by group expire --help.
+func (*groupExpireCommand) Help() string {
+	return "Messages written from now on disappear everywhere that long after they were read there. It asks the others' programs to forget: it does not keep anybody from writing them down. For a person instead of a group, type NAME."
+}
+
+// Run says when messages disappear.
+func (c *groupExpireCommand) Run(env *environment) error {
+	t, err := parseTarget(c.Group)
+	if err != nil {
+		return err
+	}
+	after, err := parseExpiry(c.After)
+	if err != nil {
+		return err
+	}
+	return c.changeConversation(env, t, "changing", func(ctx context.Context, s *session, id messenger.ConversationID) error {
+		return setExpiry(ctx, s.Client, id, after)
+	})
+}
+
+var errExpiry = &userError{status: exitUsage, code: "BAD_TIME", err: errors.New("not a time that messages can disappear after"), hint: "say 30s, 10m, 8h, 7d or 4w, at most a year, or off"}
+
+// parseExpiry reads a time in days and weeks as well.
+func parseExpiry(s string) (time.Duration, error) {
+	if s == "off" {
+		return 0, nil
+	}
+	for unit, length := range map[string]time.Duration{"d": 24 * time.Hour, "w": 7 * 24 * time.Hour} {
+		if digits, ok := strings.CutSuffix(s, unit); ok {
+			n, err := strconv.ParseUint(digits, 10, 16)
+			if err != nil || n == 0 {
+				return 0, errExpiry
+			}
+			return time.Duration(n) * length, nil
+		}
+	}
+	d, err := time.ParseDuration(s)
+	if err != nil || d < time.Second || d%time.Second != 0 {
+		return 0, errExpiry
+	}
+	return d, nil
+}
+
+func setExpiry(ctx context.Context, client *messenger.Client, id messenger.ConversationID, after time.Duration) error {
+	err := client.SetExpiry(ctx, id, after)
+	if errors.Is(err, messenger.ErrText) {
+		return errExpiry
+	}
+	return err
+}
+
+type groupLeaveCommand struct{ groupFlags }
+
+// Run leaves the group.
+func (c *groupLeaveCommand) Run(env *environment) error {
+	return c.change(env, "leaving", func(ctx context.Context, s *session, id messenger.ConversationID) error {
+		return s.Leave(ctx, id)
+	})
+}

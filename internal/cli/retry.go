@@ -1,0 +1,36 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"sealpost/messenger"
+)
+
+type retryCommand struct {
+	profileFlags
+	Timeout time.Duration `default:"10s" help:"How long to wait for the server (default: ${default})."`
+	Message string        `arg:"" placeholder:"MESSAGE" help:"The id of a message that was not sent, as send --json prints it."`
+}
+
+// Help is shown by retry --help.
+func (*retryCommand) Help() string {
+	return "Sends a message again that failed, as the same message. Ends as send does."
+}
+
+// Run sends it again.
+func (c *retryCommand) Run(env *environment) error {
+	id, err := messenger.ParseMessageID(c.Message)
+	if err != nil {
+		return usageError(err)
+	}
+	return c.connected(env, func(s *session) error {
+		if err := s.Retry(s.ctx, id); err != nil {
+			return fmt.Errorf("sending again: %w", err)
+		}
+		ctx, cancel := context.WithTimeout(s.ctx, c.Timeout)
+		defer cancel()
+		return waitAccepted(ctx, s, id, "sending again")
+	})
+}

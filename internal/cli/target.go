@@ -1,0 +1,147 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"unicode/utf8"
+
+	"sealpost/identity"
+	"sealpost/internal/terminal"
+	"sealpost/messenger"
+)
+
+// A target is a conversation as a person types it: NAME for one person, +GROUP for
+// a group, or the id of either.
+type target struct {
+	name  identity.Username // of a person
+	group string            // a group's name
+	id    messenger.ConversationID
+}
+
+const targetHelp = "NAME for a person, +NAME for a group, or the id of a conversation"
+
+// parseTarget takes nothing but these three forms.
+func parseTarget(s string) (t target, err error) {
+	if strings.HasPrefix(s, "conversation:") {
+		if t.id, err = messenger.ParseConversationID(s); err != nil {
+			return t, &userError{status: exitUsage, code: "BAD_CONVERSATION", err: err, hint: "sealpost group list shows the ids of groups"}
+		}
+		return t, nil
+	}
+	if name, ok := strings.CutPrefix(s, "+"); ok {
+		t.group, err = parseGroupName(name)
+		return t, err
+	}
+	t.name, err = identity.ParseAddress(s)
+	return t, err
+}
+
+// parseGroupName reads the name of a group, which somebody else may have chosen.
+func parseGroupName(s string) (string, error) {
+	if s == "" || len(s) > messenger.MaxNameLen || !utf8.ValidString(s) || strings.TrimSpace(s) != s || terminal.Printable(s) != s {
+		return "", &userError{status: exitUsage, code: "BAD_GROUP_NAME",
+			err:  fmt.Errorf("a group's name has 1 to %d bytes, without control characters and without spaces around it", messenger.MaxNameLen),
+			hint: "name it like +family; a name with spaces goes into quotes: '+long walks'"}
+	}
+	return s, nil
+}
+
+// find returns the conversation that there is, of those in one of the states, the
+// first state first.
+func (t target) find(ctx context.Context, client *messenger.Client, states ...messenger.ConversationState) (messenger.Conversation, error) {
+	switch {
+	case t.name != "":
+		return client.Conversation(ctx, client.DirectID(t.name))
+	case t.group == "":
+		return client.Conversation(ctx, t.id)
+	}
+	all, err := client.Conversations(ctx)
+	if err != nil {
+		return messenger.Conversation{}, err
+	}
+	for _, state := range states {
+		var found []messenger.Conversation
+		for _, v := range all {
+			if v.Kind == messenger.Group && v.State == state && strings.EqualFold(v.Name, t.group) {
+				found = append(found, v)
+			}
+		}
+		switch len(found) {
+		case 0:
+		case 1:
+			return found[0], nil
+		default:
+			return messenger.Conversation{}, ambiguous(t.group, found)
+		}
+	}
+	return messenger.Conversation{}, fmt.Errorf("+%s: %w", t.group, messenger.ErrUnknownConversation)
+}
+
+// ambiguous says which groups bear a name.
+func ambiguous(name string, found []messenger.Conversation) error {
+	ids := make([]string, len(found))
+	for i, v := range found {
+		ids[i] = v.ID.String()
+	}
+	return &userError{status: exitUsage, code: "AMBIGUOUS",
+		err:  fmt.Errorf("%d groups are called +%s", len(found), name),
+		hint: "say which by its id, see sealpost group list: " + strings.Join(ids, " or ")}
+}
+
+// open returns the conversation to write to, and begins that with a person if need
+// be.
+func (t target) open(ctx context.Context, client *messenger.Client, options ...messenger.ContactOption) (messenger.Conversation, error) {
+	if t.name != "" {
+		return client.Direct(ctx, t.name, options...)
+	}
+	return t.find(ctx, client, messenger.Active, messenger.Request, messenger.Closed)
+}
+
+// request returns the request that somebody made. What is still at the server is
+// fetched first.
+func (t target) request(s *session) (messenger.Conversation, error) {
+	v, err := t.find(s.ctx, s.Client, messenger.Request)
+	if err == nil && v.State == messenger.Request {
+		return v, nil
+	}
+	if err := s.catchUp(); err != nil {
+		return messenger.Conversation{}, err
+	}
+	v, err = t.find(s.ctx, s.Client, messenger.Request)
+	switch {
+	case errors.Is(err, messenger.ErrUnknownConversation), err == nil && v.State != messenger.Request:
+		return v, errNoRequest
+	}
+	return v, err
+}
+
+// errNoRequest says that nobody waits for an answer.
+var errNoRequest = &userError{status: exitFailure, code: "NO_REQUEST", err: errors.New("there is no such request"),
+	hint: "sealpost requests lists those who wait for an answer"}
+
+// title is what a conversation is called on the screen: the person, or + and the
+// name of the group. A name that could pass for other words of a line is in quotes.
+func title(v messenger.Conversation) string {
+	if v.Kind == messenger.Direct {
+		return terminal.Printable(string(v.With))
+	}
+	name := terminal.Printable(v.Name)
+	if strings.ContainsAny(name, "\":[]()") || strings.Contains(name, "--") {
+		name = `"` + strings.ReplaceAll(name, `"`, `\"`) + `"`
+	}
+	return "+" + name
+}
+
+// argument is what to type for a conversation: its title where that is one plain
+// word for every shell, and its id otherwise.
+func argument(v messenger.Conversation) string {
+	word := title(v)
+	if strings.ContainsFunc(strings.TrimPrefix(word, "+"), func(r rune) bool {
+		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '-' || r == '_' || r == '.')
+	}) {
+		return v.ID.String()
+	}
+	return word
+}

@@ -1,0 +1,644 @@
+package messenger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"sealpost/api"
+	"sealpost/identity"
+	"sealpost/mls"
+)
+
+// Pauses before a change is tried again that cannot be made now.
+const (
+	firstAbsence = 30 * time.Second // somebody has no key packages yet
+	longAbsence  = time.Hour
+)
+
+// A refusedChange says in words why a change is not made.
+type refusedChange string
+
+func (r refusedChange) Error() string { return string(r) }
+
+// An absentError says that somebody cannot be added: there is no key package of any
+// of the devices, the server gives none out, or gives out false ones.
+type absentError struct {
+	username identity.Username
+	limited  bool          // the server wants us to ask less often
+	refused  refusedChange // why asking again is of no use, if it is not
+}
+
+func (e *absentError) Error() string {
+	if e.refused != "" {
+		return string(e.refused)
+	}
+	if e.limited {
+		return fmt.Sprintf("the server gives out no more keys of %s for now", e.username)
+	}
+	return fmt.Sprintf("%s has not been online yet", e.username)
+}
+
+// stageAction turns an action into a commit of ours that waits for the relay.
+func (s *session) stageAction(ctx context.Context, e *entry, v *conversation) (ready bool, err error) {
+	a, err := parseAction(e.body)
+	if err != nil {
+		return false, s.storeFailure(ctx, err)
+	}
+	if a.Op == opCreate {
+		ready, err = s.stageCreation(ctx, e, v, a)
+	} else {
+		ready, err = s.stageChange(ctx, e, v, a)
+	}
+	var (
+		refused refusedChange
+		absent  *absentError
+		changed *KeyChangedError
+	)
+	switch {
+	case errors.As(err, &refused):
+		return false, s.commit(ctx, func(u *unit) error { return s.refused(u, e, string(refused)) })
+	case errors.As(err, &absent) && absent.refused != "":
+		return false, s.commit(ctx, func(u *unit) error { return s.failWaiting(u, v, absent.Error()) })
+	case errors.As(err, &absent):
+		pause := min(firstAbsence<<min(e.tries, 10), longAbsence)
+		return false, s.commit(ctx, func(u *unit) error { return postpone(u, e, u.now.Add(pause), absent.Error()+"; it is tried again") })
+	case errors.As(err, &changed):
+		return false, nil // until the person decides
+	}
+	return ready, err
+}
+
+// refused ends an entry that will not succeed. Where no message tells, a notice does.
+func (s *session) refused(u *unit, e *entry, reason string) error {
+	if e.kind == entryAction && e.lane == laneMain {
+		v, err := conversationByRow(u, u, e.conversation)
+		if err != nil {
+			return err
+		}
+		if err := addNotice(u, v, KindWarning, "", "a change of the group was not made: "+reason); err != nil {
+			return err
+		}
+	}
+	return settle(u, e, reason)
+}
+
+// stageCreation makes an MLS group for a conversation.
+func (s *session) stageCreation(ctx context.Context, e *entry, v *conversation, a action) (ready bool, err error) {
+	g, err := currentGroup(ctx, s.store.reader, v.id)
+	if err != nil {
+		return false, s.storeFailure(ctx, err)
+	}
+	if (g != nil && g.incarnation > a.Over) || v.state != Active { // the other was first, or nobody wants it any more
+		return false, s.commit(ctx, func(u *unit) error { return settle(u, e, "") })
+	}
+	if v.kind == Direct {
+		fresh, err := s.refresh(ctx, v.with)
+		if err != nil || !fresh {
+			return false, err
+		}
+	}
+	adds, last, missing, err := s.claimAll(ctx, a.Users)
+	if err != nil {
+		return false, err
+	}
+	if v.kind == Direct && len(missing) > 0 {
+		return false, missing[0]
+	}
+	incarnation, err := s.nextIncarnation(ctx, v)
+	if err != nil {
+		return false, err
+	}
+	d := &descriptor{Kind: v.kind, Conversation: v.publicID[:], Incarnation: incarnation, Expiry: uint32(v.expiry)}
+	if v.kind == Group {
+		d.Name, d.Admins = v.name, []string{string(s.self.username())}
+		if d.Admins, err = s.lastAdmins(ctx, v, d.Admins); err != nil {
+			return false, err
+		}
+	}
+	extensions, err := d.extensions()
+	if err != nil {
+		return false, refusedChange("the group cannot be described")
+	}
+	mg, err := s.groups.client.CreateGroup(s.tuning.suite, s.self.identity(), mls.GroupOptions{GroupID: randomBytes(groupIDSize), Extensions: extensions, Leaf: leafOptions()})
+	if err != nil {
+		return false, fmt.Errorf("making a group: %w", err)
+	}
+	err = s.commit(ctx, func(u *unit) error {
+		g := &group{conversation: v.id, groupID: mg.ID(), incarnation: incarnation, state: groupNew, renewedAt: u.now}
+		if err := s.addGroup(u, g, d); err != nil {
+			return err
+		}
+		if err := keepMembers(u, g.id, []memberDevice{s.self.memberDevice(mg.OwnIndex())}); err != nil {
+			return err
+		}
+		if err := s.stage(u, e, g, mg, mls.CommitOptions{Proposals: adds, OmitPath: len(adds) > 0}); err != nil {
+			return err
+		}
+		s.groups.open[g.id] = mg
+		ready = true
+		return s.tellAbsent(u, v, last, missing)
+	})
+	if err != nil && e.group != nil {
+		s.groups.forget(*e.group)
+	}
+	return ready && err == nil, err
+}
+
+// groupIDSize is that of the ids of MLS groups, in bytes. They are random: nobody can
+// take the name of a group before it is made.
+const groupIDSize = 32
+
+func (s *session) nextIncarnation(ctx context.Context, v *conversation) (uint32, error) {
+	var last uint32
+	if err := s.store.reader.QueryRowContext(ctx, "SELECT coalesce(max(incarnation), 0) FROM groups WHERE conversation = ?", v.id).Scan(&last); err != nil {
+		return 0, s.storeFailure(ctx, err)
+	}
+	return last + min(1, ^uint32(0)-last), nil
+}
+
+// lastAdmins returns the administrators of the conversation's last group and those
+// given, if there was one: a new group takes nobody's rights.
+func (s *session) lastAdmins(ctx context.Context, v *conversation, admins []string) ([]string, error) {
+	last, err := scanGroup(s.store.reader.QueryRowContext(ctx, selectGroups+"WHERE conversation = ? ORDER BY incarnation DESC, group_id LIMIT 1", v.id).Scan)
+	if err != nil {
+		return nil, s.storeFailure(ctx, err)
+	}
+	if last == nil {
+		return admins, nil
+	}
+	d, err := descriptorOf(ctx, s.store.reader, last.id)
+	if err != nil {
+		return nil, s.storeFailure(ctx, err)
+	}
+	return slices.Compact(slices.Sorted(slices.Values(slices.Concat(admins, d.Admins)))), nil
+}
+
+func (s *self) memberDevice(leaf mls.LeafIndex) memberDevice {
+	certificate := s.record.Certificate
+	return memberDevice{deviceID: certificate.DeviceID, deviceKey: certificate.DeviceKey, leaf: leaf, username: certificate.Username, accountKey: certificate.AccountKey}
+}
+
+func (c *Client) addGroup(u *unit, g *group, d *descriptor) error {
+	extensions, err := d.extensions()
+	if err != nil {
+		return err
+	}
+	result, err := u.ExecContext(u, `
+		INSERT INTO groups (conversation, group_id, incarnation, descriptor, state, epoch, renewed_at, changed_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
+		g.conversation, g.groupID, int64(g.incarnation), extensions[0].ExtensionData, int(g.state), int64(g.epoch), u.now.UnixMilli(), u.now.UnixMilli())
+	if err != nil {
+		return fmt.Errorf("storing a group: %w", err)
+	}
+	if g.id, err = result.LastInsertId(); err != nil {
+		return fmt.Errorf("storing a group: %w", err)
+	}
+	return nil
+}
+
+// stage makes a commit and keeps it beside the entry that asks for it, until the
+// relay has decided.
+func (s *session) stage(u *unit, e *entry, g *group, mg *mls.Group, options mls.CommitOptions) error {
+	members, err := listMembers(u, u, g.id)
+	if err != nil {
+		return err
+	}
+	next, welcomed, err := rosterAfter(members, options, mg.Proposals())
+	if err != nil {
+		return err
+	}
+	hash := identity.DeliveryListHash(g.groupID, g.epoch+1, next)
+	options.AuthenticatedData = hash[:]
+	pending, err := mg.Commit(options)
+	if err != nil {
+		// What others put into the group or into a key package is to blame, not this
+		// device: it must not stop.
+		s.log.Warn("a commit cannot be made", "error", err)
+		return refusedChange("the keys of a member cannot be used")
+	}
+	if err := saveGroup(u, g.id, mg); err != nil {
+		return err
+	}
+	e.group, e.epoch, e.sealed, e.welcome = &g.id, g.epoch, pending.Commit, pending.Welcome
+	e.members, e.welcomed = joinIDs(next), joinIDs(welcomed)
+	return s.keep(u, e)
+}
+
+// rosterAfter returns the devices of a group after a commit, and those that it adds,
+// both ascending.
+func rosterAfter(members []memberDevice, options mls.CommitOptions, waiting []mls.CommittedProposal) (next, welcomed []identity.DeviceID, err error) {
+	gone := make(map[mls.LeafIndex]bool)
+	proposals := options.Proposals
+	if !options.ByValueOnly {
+		for _, p := range waiting {
+			proposals = append(slices.Clone(proposals), p.Proposal)
+		}
+	}
+	for _, p := range proposals {
+		switch p := p.(type) {
+		case *mls.Remove:
+			gone[p.Removed] = true
+		case *mls.Add:
+			certificate, err := certificateOf(p.KeyPackage.LeafNode.Credential, p.KeyPackage.LeafNode.SignatureKey)
+			if err != nil {
+				return nil, nil, err
+			}
+			welcomed = append(welcomed, certificate.DeviceID)
+		}
+	}
+	for _, m := range members {
+		if !gone[m.leaf] {
+			next = append(next, m.deviceID)
+		}
+	}
+	next = append(next, welcomed...)
+	slices.SortFunc(next, compareIDs)
+	slices.SortFunc(welcomed, compareIDs)
+	return next, welcomed, nil
+}
+
+func compareIDs(a, b identity.DeviceID) int { return strings.Compare(string(a[:]), string(b[:])) }
+
+func joinIDs(ids []identity.DeviceID) []byte {
+	joined := make([]byte, 0, len(ids)*len(identity.DeviceID{}))
+	for _, id := range ids {
+		joined = append(joined, id[:]...)
+	}
+	return joined
+}
+
+// stageChange makes a commit, or the proposal to remove ourselves, in an existing
+// group.
+func (s *session) stageChange(ctx context.Context, e *entry, v *conversation, a action) (ready bool, err error) {
+	g, err := s.target(ctx, e, v)
+	if err != nil || g == nil {
+		return false, err
+	}
+	mg, err := s.groups.load(ctx, s.store.reader, g.id)
+	if err != nil {
+		return false, s.cannotLoad(ctx, g, err)
+	}
+	if mg.PendingCommit() != nil {
+		return false, nil // that of another lane goes first
+	}
+	plan, err := s.plan(ctx, v, g, mg, a)
+	if err != nil {
+		return false, err
+	}
+	err = s.commit(ctx, func(u *unit) error {
+		switch {
+		case plan.nothing && a.Op == opLeave: // nobody else is there
+			s.groups.forget(g.id)
+			if err := s.setGroupState(u, g, groupGone); err != nil {
+				return err
+			}
+			return settle(u, e, "")
+		case plan.nothing:
+			return settle(u, e, "")
+		case a.Op == opLeave:
+			ready = true
+			return s.proposeLeaving(u, e, g, mg)
+		}
+		ready = true
+		if err := s.stage(u, e, g, mg, plan.options); err != nil {
+			return err
+		}
+		return s.tellAbsent(u, v, plan.lastResort, plan.missing)
+	})
+	if err != nil {
+		s.groups.forget(g.id)
+	}
+	return ready && err == nil, err
+}
+
+func (s *session) proposeLeaving(u *unit, e *entry, g *group, mg *mls.Group) error {
+	proposal, err := mg.Propose(&mls.Remove{Removed: mg.OwnIndex()}, nil)
+	if err != nil {
+		return fmt.Errorf("asking to be removed: %w", err)
+	}
+	if err := saveGroup(u, g.id, mg); err != nil {
+		return err
+	}
+	e.group, e.epoch, e.sealed = &g.id, g.epoch, proposal
+	return s.keep(u, e)
+}
+
+// tellAbsent says who could not be added, and whose keys are not as fresh as they
+// should be.
+func (s *session) tellAbsent(u *unit, v *conversation, lastResort []identity.Username, missing []*absentError) error {
+	for _, m := range missing {
+		if err := addNotice(u, v, KindWarning, m.username, m.Error()+"; add them again later"); err != nil {
+			return err
+		}
+	}
+	for _, name := range lastResort {
+		if err := addNotice(u, v, KindWarning, name, fmt.Sprintf(
+			"the server had no fresh keys of %s left; until an answer comes, a stolen device of theirs would reveal these messages", name)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// A plan is what a commit is to do.
+type plan struct {
+	nothing    bool
+	options    mls.CommitOptions
+	lastResort []identity.Username
+	missing    []*absentError
+}
+
+// plan finds out what is left to do of an action. It returns a refusedChange for what
+// we may not do.
+func (s *session) plan(ctx context.Context, v *conversation, g *group, mg *mls.Group, a action) (plan, error) {
+	members, err := listMembers(ctx, s.store.reader, g.id)
+	if err != nil {
+		return plan{}, s.storeFailure(ctx, err)
+	}
+	before, err := findDescriptor(mg.Extensions())
+	if err != nil {
+		return plan{}, fmt.Errorf("reading a group: %w", err)
+	}
+	isMember := func(name identity.Username) bool { return hasAccount(members, name) }
+	switch a.Op {
+	case opUpdate:
+		return plan{}, nil
+	case opCover:
+		return plan{nothing: len(mg.Proposals()) == 0}, nil
+	case opLeave:
+		return plan{nothing: mg.Size() == 1}, nil
+	case opRenew:
+		return s.planRenewal(ctx, members, a)
+	}
+	if v.kind == Group && !before.isAdmin(s.self.username(), isMember) {
+		return plan{}, refusedChange("you are not an administrator any more")
+	}
+	after := *before
+	switch a.Op {
+	case opAdd:
+		absent := slices.DeleteFunc(slices.Clone(a.Users), isMember)
+		if len(absent) == 0 {
+			return plan{nothing: true}, nil
+		}
+		adds, last, missing, err := s.claimAll(ctx, absent)
+		return plan{nothing: len(adds) == 0 && len(missing) == 0, options: mls.CommitOptions{Proposals: adds, OmitPath: len(mg.Proposals()) == 0 && len(adds) > 0}, lastResort: last, missing: missing}, err
+	case opRemove:
+		var removes []mls.Proposal
+		for _, m := range members {
+			if slices.Contains(a.Users, m.username) && m.username != s.self.username() {
+				removes = append(removes, &mls.Remove{Removed: m.leaf})
+			}
+		}
+		// Who asked to leave already goes by that.
+		removes = slices.DeleteFunc(removes, func(p mls.Proposal) bool { return proposedRemoval(mg, p.(*mls.Remove).Removed) })
+		return plan{nothing: len(removes) == 0, options: mls.CommitOptions{Proposals: removes}}, nil
+	case opAdmin:
+		if len(a.Users) != 1 || !isMember(a.Users[0]) {
+			return plan{}, refusedChange("who is not in the group cannot be an administrator")
+		}
+		after = *before.withAdmin(a.Users[0], !a.Off)
+		if slices.Equal(after.Admins, before.Admins) {
+			return plan{nothing: true}, nil
+		}
+		if len(after.Admins) == 0 {
+			return plan{}, refusedChange("a group needs an administrator")
+		}
+	case opRename:
+		after.Name = a.Name
+	case opExpire:
+		after.Expiry = a.Seconds
+	default:
+		return plan{}, refusedChange("this version does not know how")
+	}
+	if after.Name == before.Name && after.Expiry == before.Expiry && slices.Equal(after.Admins, before.Admins) {
+		return plan{nothing: true}, nil
+	}
+	extensions, err := after.extensions()
+	if err != nil {
+		return plan{}, refusedChange("the group cannot be described so")
+	}
+	return plan{options: mls.CommitOptions{Proposals: []mls.Proposal{&mls.GroupContextExtensions{Extensions: extensions}}}}, nil
+}
+
+func proposedRemoval(mg *mls.Group, leaf mls.LeafIndex) bool {
+	return slices.ContainsFunc(mg.Proposals(), func(p mls.CommittedProposal) bool {
+		remove, ok := p.Proposal.(*mls.Remove)
+		return ok && remove.Removed == leaf
+	})
+}
+
+// planRenewal takes a device in again that cannot follow, with a fresh key package.
+func (s *session) planRenewal(ctx context.Context, members []memberDevice, a action) (plan, error) {
+	i := slices.IndexFunc(members, func(m memberDevice) bool { return string(m.deviceID[:]) == string(a.Device) })
+	if i < 0 || members[i].leaf != mls.LeafIndex(a.Leaf) {
+		return plan{nothing: true}, nil // gone, or helped by somebody else
+	}
+	device := members[i]
+	packages, last, err := s.claim(ctx, device.username)
+	if err != nil {
+		return plan{}, err
+	}
+	for j, k := range packages {
+		certificate, err := certificateOf(k.LeafNode.Credential, k.LeafNode.SignatureKey)
+		if err == nil && certificate.DeviceID == device.deviceID && certificate.DeviceKey == device.deviceKey && certificate.AccountKey == device.accountKey {
+			p := plan{options: mls.CommitOptions{Proposals: []mls.Proposal{&mls.Remove{Removed: device.leaf}, &mls.Add{KeyPackage: packages[j]}}}}
+			if last {
+				p.lastResort = []identity.Username{device.username}
+			}
+			return p, nil
+		}
+	}
+	return plan{}, &absentError{username: device.username}
+}
+
+// claimAll takes a key package of every device of the accounts out of the relay's
+// stock. It returns who has none in missing, and of whom only the last resort was
+// left.
+func (s *session) claimAll(ctx context.Context, users []identity.Username) (adds []mls.Proposal, lastResort []identity.Username, missing []*absentError, err error) {
+	for _, name := range users {
+		packages, last, err := s.claim(ctx, name)
+		var (
+			absent  *absentError
+			refused refusedChange
+		)
+		if errors.As(err, &refused) {
+			absent = &absentError{username: name, refused: refused}
+		}
+		if absent != nil || errors.As(err, &absent) {
+			missing = append(missing, absent)
+			continue
+		}
+		if err != nil {
+			return nil, nil, nil, err
+		}
+		for _, k := range packages {
+			adds = append(adds, &mls.Add{KeyPackage: k})
+		}
+		if last {
+			lastResort = append(lastResort, name)
+		}
+	}
+	return adds, lastResort, missing, nil
+}
+
+// claim takes a key package of every device of an account. It takes all of the
+// answer or nothing: a false one is evidence against the server, not a list to pick
+// from. The errors are [*absentError], [*KeyChangedError], a refusedChange, or those
+// of the line.
+func (s *session) claim(ctx context.Context, username identity.Username) (packages []*mls.KeyPackage, lastResort bool, err error) {
+	known, err := s.knownContact(ctx, username)
+	if err != nil {
+		return nil, false, err
+	}
+	if known == nil {
+		return nil, false, refusedChange(fmt.Sprintf("%s is not known", username))
+	}
+	if err := known.keyChanged(); err != nil {
+		return nil, false, err
+	}
+	response, err := callDirectory(s.Client, ctx, func(ctx context.Context, d api.DirectoryClient) (*api.ClaimKeyPackagesResponse, error) {
+		return d.ClaimKeyPackages(ctx, &api.ClaimKeyPackagesRequest{Username: string(username)})
+	})
+	switch {
+	case errors.Is(err, errKeyPackageLimit):
+		return nil, false, &absentError{username: username, limited: true}
+	case errors.Is(err, ErrUnknownRecipient):
+		return nil, false, refusedChange(fmt.Sprintf("the server does not know %s", username))
+	case err != nil:
+		return nil, false, err
+	case len(response.GetKeyPackages()) == 0:
+		return nil, false, &absentError{username: username}
+	case len(response.GetKeyPackages()) > maxDevices:
+		return nil, false, falseKeys(username)
+	}
+	for _, claimed := range response.GetKeyPackages() {
+		k, err := mls.ParseKeyPackage(claimed.GetKeyPackage())
+		if err != nil || k.CipherSuite != s.tuning.suite {
+			return nil, false, falseKeys(username)
+		}
+		if err := s.groups.client.ValidateKeyPackage(k); err != nil {
+			s.log.Warn("a key package is not valid", "error", err)
+			return nil, false, falseKeys(username)
+		}
+		certificate, err := certificateOf(k.LeafNode.Credential, k.LeafNode.SignatureKey)
+		if err != nil || certificate.Username != username || string(certificate.DeviceID[:]) != string(claimed.GetDevice()) {
+			return nil, false, falseKeys(username)
+		}
+		if certificate.AccountKey != known.AccountKey {
+			if err := s.commit(ctx, func(u *unit) error { return s.noteNewKey(u, known, certificate.AccountKey) }); err != nil {
+				return nil, false, err
+			}
+			return nil, false, known.keyChanged()
+		}
+		packages = append(packages, k)
+		lastResort = lastResort || claimed.GetLastResort()
+	}
+	return packages, lastResort, nil
+}
+
+func falseKeys(username identity.Username) error {
+	return refusedChange(fmt.Sprintf("the server offers keys of %s that do not hold together", username))
+}
+
+// actionAccepted applies what the relay accepted.
+func (s *session) actionAccepted(u *unit, e *entry) error {
+	g, err := groupByRow(u, u, *e.group)
+	if err != nil || g == nil {
+		return err
+	}
+	v, err := conversationByRow(u, u, g.conversation)
+	if err != nil {
+		return err
+	}
+	if e.members == nil {
+		return nil // we asked to be removed, and wait until somebody does it
+	}
+	mg, err := s.groups.load(u, u, g.id)
+	if err != nil {
+		return err
+	}
+	pending := mg.PendingCommit()
+	if pending == nil {
+		return nil // lost to another commit, whatever the relay says
+	}
+	ch, err := s.ownChange(u, g, mg)
+	if err != nil {
+		return err
+	}
+	if err := mg.MergePendingCommit(); err != nil {
+		return fmt.Errorf("applying a commit: %w", err)
+	}
+	if err := saveGroup(u, g.id, mg); err != nil {
+		return err
+	}
+	a, err := parseAction(e.body)
+	if err != nil {
+		return err
+	}
+	if a.Op != opAdd {
+		if _, err := u.ExecContext(u, "UPDATE groups SET sent = 0, renewed_at = ? WHERE id = ?", u.now.UnixMilli(), g.id); err != nil {
+			return fmt.Errorf("noting a commit: %w", err)
+		}
+	}
+	if g.state == groupNew {
+		if err := s.setGroupState(u, g, groupLive); err != nil {
+			return err
+		}
+	}
+	return s.applyChange(u, v, g, ch)
+}
+
+// ownChange says what our pending commit does.
+func (s *session) ownChange(u *unit, g *group, mg *mls.Group) (*change, error) {
+	members, err := listMembers(u, u, g.id)
+	if err != nil {
+		return nil, err
+	}
+	before, err := findDescriptor(mg.Extensions())
+	if err != nil {
+		return nil, err
+	}
+	pending := mg.PendingCommit()
+	ch := &change{committer: s.self.memberDevice(mg.OwnIndex()), before: before, after: before}
+	for _, p := range pending.Proposals {
+		if err := ch.takeProposal(p, members); err != nil {
+			return nil, err
+		}
+	}
+	then := make(map[mls.LeafIndex]mls.Member)
+	for _, m := range pending.Members() {
+		then[m.Index] = m
+	}
+	renewed := renewedLeaves(pending.Proposals)
+	for _, m := range members {
+		now, there := then[m.leaf]
+		if there && string(now.SignatureKey) == string(m.deviceKey[:]) && !renewed[m.leaf] {
+			delete(then, m.leaf)
+			continue
+		}
+		ch.removed = append(ch.removed, m)
+	}
+	for _, m := range then {
+		device, err := memberDeviceOf(m)
+		if err != nil {
+			return nil, err
+		}
+		ch.added = append(ch.added, device)
+	}
+	ch.roster = slices.Concat(without(members, ch.removed), ch.added)
+	ch.findRenewed()
+	return ch, nil
+}
+
+func renewedLeaves(proposals []mls.CommittedProposal) map[mls.LeafIndex]bool {
+	leaves := make(map[mls.LeafIndex]bool)
+	for _, p := range proposals {
+		if remove, ok := p.Proposal.(*mls.Remove); ok {
+			leaves[remove.Removed] = true
+		}
+	}
+	return leaves
+}

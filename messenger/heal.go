@@ -1,0 +1,489 @@
+package messenger
+
+import (
+	"context"
+	"crypto/rand"
+	"database/sql"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	mathrand "math/rand/v2"
+	"slices"
+	"time"
+
+	"sealpost/identity"
+)
+
+const (
+	// patience is how long we wait for a commit that others have, before we believe
+	// that it does not come.
+	patience = 30 * time.Second
+
+	// Pauses between requests to be taken in again.
+	firstAsk = time.Minute
+	longAsk  = 6 * time.Hour
+
+	// maxAsked bounds how many members are asked at once.
+	maxAsked = 32
+	// asksBeforeNew is how often an administrator asks in vain before it begins a new
+	// group for the conversation.
+	asksBeforeNew = 3
+
+	// helpDelay is the longest time before a member answers a request. It is random,
+	// so that not all do at once.
+	helpDelay = 3 * time.Second
+	// helpPause is how often a device is helped at most.
+	helpPause = 30 * time.Second
+
+	// Post-compromise updates: a commit with a path at least so often. In groups of
+	// more than largeGroup devices both grow with the size.
+	updateMessages = 100
+	updateInterval = 24 * time.Hour
+	largeGroup     = 100
+
+	// pastEpochAge is how long the secrets of a past epoch are kept at most.
+	pastEpochAge = 7 * 24 * time.Hour
+	// strayAge is how long an early message is kept.
+	strayAge = 30 * 24 * time.Hour
+
+	// tendInterval is how often all of this is looked after.
+	tendInterval = 10 * time.Second
+)
+
+// lose gives a group up that we cannot follow, and does what brings us back: of a
+// direct conversation we make a new group, of others we ask the members.
+func (s *session) lose(u *unit, g *group) error {
+	s.groups.forget(g.id)
+	since := g.awaitedAt
+	if err := s.setGroupState(u, g, groupLost); err != nil {
+		return err
+	}
+	if since.UnixMilli() <= 0 {
+		since = u.now
+	}
+	if _, err := u.ExecContext(u, "UPDATE groups SET awaited_at = ? WHERE id = ?", since.UnixMilli(), g.id); err != nil {
+		return fmt.Errorf("losing a group: %w", err)
+	}
+	v, err := conversationByRow(u, u, g.conversation)
+	if err != nil {
+		return err
+	}
+	if err := tellConversation(u, v.id); err != nil {
+		return err
+	}
+	if v.state == Closed {
+		return nil
+	}
+	if v.kind == Direct {
+		if v.state == Request {
+			return nil // nothing goes out before it is accepted
+		}
+		return enqueueOnce(u, v.id, laneUpkeep, action{Op: opCreate, Users: []identity.Username{v.with}}, time.Time{})
+	}
+	return s.ask(u, g)
+}
+
+// ask queues a request to be taken in again.
+func (s *session) ask(u *unit, g *group) error {
+	if _, err := u.ExecContext(u, "UPDATE groups SET asked_at = ?, asked = asked + 1 WHERE id = ?", u.now.UnixMilli(), g.id); err != nil {
+		return fmt.Errorf("asking to be taken in again: %w", err)
+	}
+	var waits bool
+	if err := u.QueryRowContext(u, "SELECT EXISTS (SELECT 1 FROM outbox WHERE queue = ?)", g.conversation*int64(lanes)+int64(laneAsk)).Scan(&waits); err != nil {
+		return fmt.Errorf("asking to be taken in again: %w", err)
+	}
+	if waits {
+		return nil
+	}
+	return enqueue(u, entry{conversation: g.conversation, lane: laneAsk, kind: entryAsk})
+}
+
+// A request to be taken in again, in network byte order: a version, the length of the
+// group id in one byte and the id, the epoch that the device is in, a time in
+// milliseconds since 1970 UTC, 16 random bytes, the device's certificate after its
+// length in two bytes, and the signature of the device over all before it. It holds
+// nothing that the relay does not know.
+const (
+	askVersion  = 1
+	askMaxAge   = 3 * 24 * time.Hour
+	askFixed    = 1 + 1 + 8 + 8 + 16 + 2
+	askMaxSize  = 4096
+	signatureLn = 64
+)
+
+type askToRejoin struct {
+	group       []byte
+	epoch       uint64
+	at          time.Time
+	certificate identity.Certificate
+}
+
+func marshalAsk(s *self, g *group, now time.Time) []byte {
+	certificate := s.record.Certificate.Marshal()
+	b := make([]byte, 0, askFixed+len(g.groupID)+len(certificate)+signatureLn)
+	b = append(b, askVersion, byte(len(g.groupID)))
+	b = append(b, g.groupID...)
+	b = binary.BigEndian.AppendUint64(b, g.epoch)
+	b = binary.BigEndian.AppendUint64(b, uint64(now.UnixMilli()))
+	var nonce [16]byte
+	rand.Read(nonce[:]) // never fails (crypto/rand)
+	b = append(b, nonce[:]...)
+	b = binary.BigEndian.AppendUint16(b, uint16(len(certificate)))
+	b = append(b, certificate...)
+	return append(b, s.deviceKey.Sign(identity.ContextRejoin, b)...)
+}
+
+var errAskMalformed = errors.New("malformed request to be taken in again")
+
+// parseAsk reads a request and verifies its signature by the device that it names.
+func parseAsk(b []byte) (askToRejoin, error) {
+	var a askToRejoin
+	if len(b) < askFixed+signatureLn || len(b) > askMaxSize || b[0] != askVersion {
+		return a, errAskMalformed
+	}
+	signed, signature := b[:len(b)-signatureLn], b[len(b)-signatureLn:]
+	rest := signed[2:]
+	n := int(signed[1])
+	if len(rest) < n+askFixed-2 {
+		return a, errAskMalformed
+	}
+	a.group, rest = rest[:n], rest[n:]
+	a.epoch = binary.BigEndian.Uint64(rest)
+	at := binary.BigEndian.Uint64(rest[8:])
+	if at > maxMilli {
+		return a, errAskMalformed
+	}
+	a.at = fromMilli(int64(at))
+	rest = rest[8+8+16:]
+	if int(binary.BigEndian.Uint16(rest)) != len(rest)-2 {
+		return a, errAskMalformed
+	}
+	var err error
+	if a.certificate, err = identity.ParseCertificate(rest[2:]); err != nil {
+		return a, fmt.Errorf("%w: %w", errAskMalformed, err)
+	}
+	if err := a.certificate.DeviceKey.Verify(identity.ContextRejoin, signed, signature); err != nil {
+		return a, fmt.Errorf("%w: %w", errAskMalformed, err)
+	}
+	return a, nil
+}
+
+// composeAsk writes a request to some of the members of a lost group.
+func (s *session) composeAsk(ctx context.Context, e *entry) (ready bool, err error) {
+	err = s.commit(ctx, func(u *unit) error {
+		lost, err := groupsIn(u, e.conversation, groupLost)
+		if err != nil {
+			return err
+		}
+		if len(lost) == 0 {
+			return removeEntry(u, e.id)
+		}
+		g := slices.MaxFunc(lost, func(a, b *group) int { return int(int64(a.incarnation) - int64(b.incarnation)) })
+		members, err := listMembers(u, u, g.id)
+		if err != nil {
+			return err
+		}
+		others := devicesOf(slices.DeleteFunc(members, func(m memberDevice) bool { return m.deviceID == s.self.record.Certificate.DeviceID }))
+		if len(others) == 0 {
+			return removeEntry(u, e.id)
+		}
+		mathrand.Shuffle(len(others), func(i, j int) { others[i], others[j] = others[j], others[i] })
+		others = others[:min(len(others), maxAsked)]
+		e.group, e.epoch, e.sealed, e.members = &g.id, g.epoch, marshalAsk(&s.self, g, u.now), joinIDs(others)
+		ready = true
+		return s.keep(u, e)
+	})
+	return ready && err == nil, err
+}
+
+// takeAsk helps a member that cannot follow, if we can.
+func (s *session) takeAsk(ctx context.Context, in incoming) error {
+	a, err := parseAsk(in.payload)
+	if err != nil {
+		return errAsk
+	}
+	return s.commit(ctx, func(u *unit) error {
+		if err := s.advance(u, in); err != nil {
+			return err
+		}
+		age := u.now.Sub(a.at)
+		g, err := findGroup(u, u, a.group)
+		if err != nil || g == nil || g.state != groupLive || age > askMaxAge || age < -askMaxAge {
+			return err
+		}
+		var leaf int64
+		result := u.QueryRowContext(u, `
+			UPDATE members SET helped_at = ? WHERE grp = ? AND device_id = ? AND device_key = ? AND account_key = ? AND helped_at < ? RETURNING leaf`,
+			u.now.UnixMilli(), g.id, a.certificate.DeviceID[:], a.certificate.DeviceKey[:], a.certificate.AccountKey[:], u.now.Add(-helpPause).UnixMilli())
+		if err := result.Scan(&leaf); errors.Is(err, sql.ErrNoRows) {
+			return nil // no member, or helped a moment ago
+		} else if err != nil {
+			return fmt.Errorf("helping a member: %w", err)
+		}
+		renewal := action{Op: opRenew, Device: a.certificate.DeviceID[:], Leaf: uint32(leaf)}
+		return enqueueOnce(u, g.conversation, laneUpkeep, renewal, u.now.Add(mathrand.N(s.tuning.helpDelay+1)))
+	})
+}
+
+// tend looks after everything that is due, and returns when to look again.
+func (s *session) tend(ctx context.Context) (next time.Time, err error) {
+	now := s.clock()
+	if !s.tendAt.IsZero() && now.Before(s.tendAt) {
+		return s.tendAt, nil
+	}
+	for _, look := range []func(context.Context) error{s.giveUp, s.askAgain, s.renewKeys, s.forgetPast} {
+		if err := look(ctx); err != nil {
+			return time.Time{}, err
+		}
+	}
+	s.tendAt = now.Add(tendInterval)
+	return s.tendAt, nil
+}
+
+// giveUp loses the groups that others went on with, and we wait for in vain. A
+// changed key that waits for the person is a reason to wait.
+func (s *session) giveUp(ctx context.Context) error {
+	if !s.drained {
+		return nil
+	}
+	late, err := s.listGroups(ctx, `WHERE state = ? AND awaited > epoch AND awaited_at <= ?
+		AND NOT EXISTS (SELECT 1 FROM strays s JOIN contacts k ON k.new_key IS NOT NULL WHERE s.group_id = groups.group_id AND s.epoch <= groups.epoch)`,
+		int(groupLive), s.clock().Add(-patience).UnixMilli())
+	if err != nil {
+		return err
+	}
+	for _, g := range late {
+		if err := s.commit(ctx, func(u *unit) error { return s.lose(u, g) }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *session) listGroups(ctx context.Context, where string, args ...any) ([]*group, error) {
+	var all []*group
+	err := s.read(ctx, selectGroups+where, args, func(scan func(...any) error) error {
+		g, err := scanGroup(scan)
+		all = append(all, g)
+		return err
+	})
+	return all, err
+}
+
+// askAgain repeats requests that nobody answered, with growing pauses. What asks in
+// vain and may begin a new group does so.
+func (s *session) askAgain(ctx context.Context) error {
+	lost, err := s.listGroups(ctx, `WHERE state = ? AND EXISTS (SELECT 1 FROM conversations v WHERE v.id = conversation AND v.kind = ? AND v.state != ?)`,
+		int(groupLost), int(Group), int(Closed))
+	if err != nil {
+		return err
+	}
+	for _, g := range lost {
+		pause := min(firstAsk<<min(g.asked, 12), longAsk)
+		if g.askedAt.Add(pause).After(s.clock()) {
+			continue
+		}
+		if err := s.commit(ctx, func(u *unit) error {
+			if g.asked >= asksBeforeNew {
+				begun, err := s.beginAnew(u, g)
+				if begun || err != nil {
+					return err
+				}
+			}
+			return s.ask(u, g)
+		}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// beginAnew queues a new group for a conversation whose old one nobody can go on
+// with, if we were an administrator of it.
+func (s *session) beginAnew(u *unit, g *group) (begun bool, err error) {
+	v, err := conversationByRow(u, u, g.conversation)
+	if err != nil || v.state != Active {
+		return false, err
+	}
+	current, err := currentGroup(u, u, v.id)
+	if err != nil || current != nil {
+		return false, err
+	}
+	d, err := descriptorOf(u, u, g.id)
+	if err != nil {
+		return false, err
+	}
+	members, err := listMembers(u, u, g.id)
+	if err != nil {
+		return false, err
+	}
+	if !d.isAdmin(s.self.username(), func(name identity.Username) bool { return hasAccount(members, name) }) {
+		return false, nil
+	}
+	var users []identity.Username
+	for _, name := range names(members) {
+		if identity.Username(name) != s.self.username() {
+			users = append(users, identity.Username(name))
+		}
+	}
+	if _, err := u.ExecContext(u, "UPDATE groups SET asked_at = ?, asked = 0 WHERE id = ?", u.now.UnixMilli(), g.id); err != nil {
+		return false, fmt.Errorf("beginning anew: %w", err)
+	}
+	n := min(len(users), maxAddedAtOnce)
+	if err := enqueueOnce(u, v.id, laneUpkeep, action{Op: opCreate, Name: v.name, Users: users[:n]}, time.Time{}); err != nil {
+		return false, err
+	}
+	for users = users[n:]; len(users) > 0; users = users[n:] {
+		n = min(len(users), maxAddedAtOnce)
+		if err := enqueueOnce(u, v.id, laneUpkeep, action{Op: opAdd, Users: users[:n]}, time.Time{}); err != nil {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+// renewKeys queues an update of our own keys where one is due.
+func (s *session) renewKeys(ctx context.Context) error {
+	active, err := s.listGroups(ctx, "WHERE state = ? AND sent > 0 AND (sent >= ? OR renewed_at <= ?)",
+		int(groupLive), updateMessages, s.clock().Add(-updateInterval).UnixMilli())
+	if err != nil {
+		return err
+	}
+	for _, g := range active {
+		var size int
+		if err := s.store.reader.QueryRowContext(ctx, "SELECT count(*) FROM members WHERE grp = ?", g.id).Scan(&size); err != nil {
+			return s.storeFailure(ctx, err)
+		}
+		factor := max(1, size/largeGroup)
+		if g.sent < updateMessages*factor && s.clock().Sub(g.renewedAt) < updateInterval*time.Duration(factor) {
+			continue
+		}
+		if err := s.commit(ctx, func(u *unit) error {
+			return enqueueOnce(u, g.conversation, laneUpkeep, action{Op: opUpdate}, time.Time{})
+		}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// forgetPast deletes what is kept of epochs and groups that are over for long.
+func (s *session) forgetPast(ctx context.Context) error {
+	limit := s.clock().Add(-pastEpochAge).UnixMilli()
+	old, err := s.listGroups(ctx, `WHERE state = ? AND EXISTS (SELECT 1 FROM epochs e WHERE e.grp = groups.id AND e.ended_at > 0 AND e.ended_at <= ?)`, int(groupLive), limit)
+	if err != nil {
+		return err
+	}
+	for _, g := range old {
+		if err := s.forgetEpochs(ctx, g, limit); err != nil {
+			return err
+		}
+	}
+	replaced, err := s.listGroups(ctx, `WHERE state = ? AND changed_at <= ? AND EXISTS (
+		SELECT 1 FROM groups n WHERE n.conversation = groups.conversation AND n.state = groups.state AND n.changed_at <= ?
+			AND (n.incarnation > groups.incarnation OR (n.incarnation = groups.incarnation AND n.group_id < groups.group_id)))`,
+		int(groupLive), limit, limit)
+	if err != nil {
+		return err
+	}
+	for _, g := range replaced {
+		s.groups.forget(g.id)
+		if err := s.commit(ctx, func(u *unit) error { return s.setGroupState(u, g, groupGone) }); err != nil {
+			return err
+		}
+	}
+	return s.commitIf(ctx, "SELECT EXISTS (SELECT 1 FROM strays WHERE stored_at <= ?)", s.clock().Add(-strayAge).UnixMilli(),
+		"DELETE FROM strays WHERE stored_at <= ?")
+}
+
+func (s *session) forgetEpochs(ctx context.Context, g *group, limit int64) error {
+	mg, err := s.groups.load(ctx, s.store.reader, g.id)
+	if err != nil {
+		return s.cannotLoad(ctx, g, err)
+	}
+	err = s.commit(ctx, func(u *unit) error {
+		var last int64
+		if err := u.QueryRowContext(u, "SELECT max(epoch) FROM epochs WHERE grp = ? AND ended_at > 0 AND ended_at <= ?", g.id, limit).Scan(&last); err != nil {
+			return fmt.Errorf("forgetting past epochs: %w", err)
+		}
+		mg.ForgetPastEpochs(uint64(last) + 1)
+		if err := saveGroup(u, g.id, mg); err != nil {
+			return err
+		}
+		_, err := u.ExecContext(u, "DELETE FROM epochs WHERE grp = ? AND epoch <= ?", g.id, last)
+		return err
+	})
+	if err != nil {
+		s.groups.forget(g.id)
+	}
+	return err
+}
+
+// commitIf runs a statement only where there is something to do: a commit costs a
+// sync of the disk.
+func (s *session) commitIf(ctx context.Context, condition string, arg any, statement string) error {
+	var needed bool
+	if err := s.store.reader.QueryRowContext(ctx, condition, arg).Scan(&needed); err != nil {
+		return s.storeFailure(ctx, err)
+	}
+	if !needed {
+		return nil
+	}
+	return s.commit(ctx, func(u *unit) error {
+		_, err := u.ExecContext(u, statement, arg)
+		return err
+	})
+}
+
+// greeted looks at what the relay remembers of this device. If it knows more than we
+// do, this profile is a copy that was restored: others went on from it, and its keys
+// must not be used again.
+func (s *session) greeted(ctx context.Context, acked uint64, lastSubmit []byte, stock uint32) error {
+	copied := acked > s.cursor
+	if len(lastSubmit) > 0 && !copied {
+		var known bool
+		err := s.store.reader.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM submits WHERE submit_id = ?1) OR EXISTS (SELECT 1 FROM outbox WHERE submit_id = ?1)`,
+			lastSubmit).Scan(&known)
+		if err != nil {
+			return s.storeFailure(ctx, err)
+		}
+		copied = !known
+	}
+	if copied {
+		if err := s.restored(ctx, acked, lastSubmit); err != nil {
+			return err
+		}
+	}
+	return s.stockKeyPackages(ctx, stock, copied)
+}
+
+// restored gives up every group whose keys may have been used elsewhere.
+func (s *session) restored(ctx context.Context, acked uint64, lastSubmit []byte) error {
+	s.log.Warn("this profile is an older copy: every conversation is joined anew")
+	live, err := s.listGroups(ctx, "WHERE state IN (?, ?)", int(groupLive), int(groupNew))
+	if err != nil {
+		return err
+	}
+	err = s.commit(ctx, func(u *unit) error {
+		for _, g := range live {
+			if err := s.lose(u, g); err != nil {
+				return err
+			}
+		}
+		// What was sealed then went out then, or never will: a new seal is safe, and a
+		// repeat is dropped by its id.
+		if len(lastSubmit) > 0 {
+			if err := noteSubmit(u, lastSubmit); err != nil {
+				return err
+			}
+		}
+		if _, err := u.ExecContext(u, "UPDATE profile SET cursor = max(cursor, ?)", int64(acked)); err != nil {
+			return fmt.Errorf("moving the cursor: %w", err)
+		}
+		return nil
+	})
+	if err == nil {
+		s.cursor = max(s.cursor, acked)
+	}
+	return err
+}
