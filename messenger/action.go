@@ -499,7 +499,7 @@ func (s *session) claim(ctx context.Context, username identity.Username) (packag
 	if err := known.keyChanged(); err != nil {
 		return nil, false, err
 	}
-	response, err := callDirectory(s.Client, ctx, func(ctx context.Context, d api.DirectoryClient) (*api.ClaimKeyPackagesResponse, error) {
+	response, err := callDirectory(ctx, s.Client, func(ctx context.Context, d api.DirectoryClient) (*api.ClaimKeyPackagesResponse, error) {
 		return d.ClaimKeyPackages(ctx, &api.ClaimKeyPackagesRequest{Username: string(username)})
 	})
 	switch {

@@ -117,7 +117,7 @@ func TestAttackC2WithheldRemoval(t *testing.T) {
 func (p *person) forward(by time.Duration) {
 	p.t.Helper()
 	p.offline()
-	p.Client.clock = func() time.Time { return time.Now().Add(by) }
+	p.clock = func() time.Time { return time.Now().Add(by) }
 	p.online()
 }
 
@@ -342,13 +342,13 @@ func TestAttackC10FalseIntroduction(t *testing.T) {
 		})
 	}
 	insider := turn(mallory, v.ID)
-	false_ := newImpostor("carol")
-	k, err := mls.ParseKeyPackage(false_.keyPackage(t).GetKeyPackage())
+	impostor := newImpostor("carol")
+	k, err := mls.ParseKeyPackage(impostor.keyPackage(t).GetKeyPackage())
 	if err != nil {
 		t.Fatal(err)
 	}
 	// The relay plays along: it takes a device on its list that it never registered.
-	enemy.Aim(false_.certificate.DeviceID.String())
+	enemy.Aim(impostor.certificate.DeviceID.String())
 	enemy.Switch(malice.SilentExclusion, true)
 	insider.commit(mls.CommitOptions{Proposals: []mls.Proposal{&mls.Add{KeyPackage: k}}, OmitPath: true})
 	bob.until("he is asked", func() bool { return bob.contact(carol).NewKey != nil })

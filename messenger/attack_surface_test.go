@@ -173,7 +173,7 @@ func TestAttackF11NoCallsOut(t *testing.T) {
 	called := make(chan struct{}, 1)
 	go func() {
 		if conn, err := listener.Accept(); err == nil {
-			conn.Close() //nolint:errcheck // it should not have come
+			conn.Close()
 			called <- struct{}{}
 		}
 	}()

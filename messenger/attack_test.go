@@ -226,7 +226,7 @@ func (i *insider) frame(counter uint64, m *content.Message, err error) []byte {
 // keyPackageOf claims a key package of somebody else's, as every device can.
 func (i *insider) keyPackageOf(name identity.Username) *mls.KeyPackage {
 	i.t.Helper()
-	response, err := callDirectory(i.Client, testContext(i.t), func(ctx context.Context, d api.DirectoryClient) (*api.ClaimKeyPackagesResponse, error) {
+	response, err := callDirectory(testContext(i.t), i.Client, func(ctx context.Context, d api.DirectoryClient) (*api.ClaimKeyPackagesResponse, error) {
 		return d.ClaimKeyPackages(ctx, &api.ClaimKeyPackagesRequest{Username: string(name)})
 	})
 	if err != nil || len(response.GetKeyPackages()) == 0 {

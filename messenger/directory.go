@@ -30,7 +30,7 @@ func (c *Client) lookup(ctx context.Context, username identity.Username) (listin
 	if username == c.self.username() {
 		return listing{}, ErrSelf
 	}
-	response, err := callDirectory(c, ctx, func(ctx context.Context, d api.DirectoryClient) (*api.LookupResponse, error) {
+	response, err := callDirectory(ctx, c, func(ctx context.Context, d api.DirectoryClient) (*api.LookupResponse, error) {
 		return d.Lookup(ctx, &api.LookupRequest{Username: string(username)})
 	})
 	if err != nil {
@@ -41,7 +41,7 @@ func (c *Client) lookup(ctx context.Context, username identity.Username) (listin
 
 // callDirectory makes one call to the directory, which ends with ctx, with the
 // client, or after callTimeout.
-func callDirectory[R any](c *Client, ctx context.Context, do func(context.Context, api.DirectoryClient) (*R, error)) (*R, error) {
+func callDirectory[R any](ctx context.Context, c *Client, do func(context.Context, api.DirectoryClient) (*R, error)) (*R, error) {
 	call, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	stop := context.AfterFunc(c.closing, cancel)

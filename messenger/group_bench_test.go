@@ -81,7 +81,7 @@ func newCrowd(b *testing.B, members int) *crowd {
 func (c *crowd) change(a action, options mls.CommitOptions) int {
 	c.b.Helper()
 	ctx := c.b.Context()
-	if err := c.commit(ctx, func(u *unit) error { return enqueueAction(u, c.v.id, laneMain, a, time.Time{}) }); err != nil {
+	if err := c.commit(ctx, func(u *unit) error { return enqueueAction(u, c.v.id, laneMain, a) }); err != nil {
 		c.b.Fatal(err)
 	}
 	heads, err := c.heads(ctx)

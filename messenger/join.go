@@ -309,7 +309,7 @@ func (s *session) outbid(u *unit, v *conversation, mg *mls.Group, w *invitation)
 	if ours < theirs || (ours == theirs && string(current.groupID) > string(mg.ID())) {
 		return nil
 	}
-	return enqueueOnce(u, v.id, laneUpkeep, action{Op: opCreate, Users: []identity.Username{v.with}, Over: ours}, time.Time{})
+	return enqueueOnce(u, v.id, action{Op: opCreate, Users: []identity.Username{v.with}, Over: ours}, time.Time{})
 }
 
 // mayJoin refuses an invitation to a group that we are in, or by somebody who may

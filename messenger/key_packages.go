@@ -67,7 +67,7 @@ func (c *Client) stockKeyPackages(ctx context.Context, stock uint32, fresh bool)
 		return err
 	}
 	// Their private parts are on disk before anybody can use them.
-	_, err = callDirectory(c, ctx, func(ctx context.Context, d api.DirectoryClient) (*api.PublishKeyPackagesResponse, error) {
+	_, err = callDirectory(ctx, c, func(ctx context.Context, d api.DirectoryClient) (*api.PublishKeyPackagesResponse, error) {
 		return d.PublishKeyPackages(ctx, request)
 	})
 	if errors.Is(err, errKeyPackageLimit) {

@@ -48,12 +48,12 @@ type action struct {
 	Over    uint32              `cbor:"8,keyasint,omitempty"` // create in spite of a group of this incarnation
 }
 
-func enqueueAction(u *unit, conversation int64, in lane, a action, due time.Time) error {
+func enqueueAction(u *unit, conversation int64, in lane, a action) error {
 	body, err := descriptorEncoding.Marshal(a)
 	if err != nil {
 		return fmt.Errorf("queueing a change: %w", err)
 	}
-	return enqueue(u, entry{conversation: conversation, lane: in, kind: entryAction, body: body, due: due})
+	return enqueue(u, entry{conversation: conversation, lane: in, kind: entryAction, body: body})
 }
 
 func parseAction(body []byte) (action, error) {
@@ -64,21 +64,21 @@ func parseAction(body []byte) (action, error) {
 	return a, nil
 }
 
-// enqueueOnce queues an action unless one of the kind waits in its lane already.
-func enqueueOnce(u *unit, conversation int64, in lane, a action, due time.Time) error {
+// enqueueOnce queues what nobody asked for, unless it waits already.
+func enqueueOnce(u *unit, conversation int64, a action, due time.Time) error {
 	body, err := descriptorEncoding.Marshal(a)
 	if err != nil {
 		return fmt.Errorf("queueing a change: %w", err)
 	}
 	var waits bool
 	if err := u.QueryRowContext(u, "SELECT EXISTS (SELECT 1 FROM outbox WHERE queue = ? AND kind = ? AND body = ?)",
-		conversation*int64(lanes)+int64(in), int(entryAction), body).Scan(&waits); err != nil {
+		conversation*int64(lanes)+int64(laneUpkeep), int(entryAction), body).Scan(&waits); err != nil {
 		return fmt.Errorf("queueing a change: %w", err)
 	}
 	if waits {
 		return nil
 	}
-	return enqueue(u, entry{conversation: conversation, lane: in, kind: entryAction, body: body, due: due})
+	return enqueue(u, entry{conversation: conversation, lane: laneUpkeep, kind: entryAction, body: body, due: due})
 }
 
 // A ContactOption changes how an account that is not known yet is looked at.
@@ -191,7 +191,7 @@ func queueMembers(u *unit, conversation int64, first action, users []identity.Us
 	for {
 		n := min(len(users), maxAddedAtOnce)
 		first.Users = users[:n]
-		if err := enqueueAction(u, conversation, laneMain, first, time.Time{}); err != nil {
+		if err := enqueueAction(u, conversation, laneMain, first); err != nil {
 			return err
 		}
 		if users = users[n:]; len(users) == 0 {
@@ -253,14 +253,14 @@ func (c *Client) RemoveMembers(ctx context.Context, from ConversationID, users [
 		return ErrSelf
 	}
 	return c.govern(ctx, from, func(u *unit, v *conversation) error {
-		return enqueueAction(u, v.id, laneMain, action{Op: opRemove, Users: users}, time.Time{})
+		return enqueueAction(u, v.id, laneMain, action{Op: opRemove, Users: users})
 	})
 }
 
 // SetAdmin says whether an account may change a group. Errors as of AddMembers.
 func (c *Client) SetAdmin(ctx context.Context, in ConversationID, user identity.Username, admin bool) error {
 	return c.govern(ctx, in, func(u *unit, v *conversation) error {
-		return enqueueAction(u, v.id, laneMain, action{Op: opAdmin, Users: []identity.Username{user}, Off: !admin}, time.Time{})
+		return enqueueAction(u, v.id, laneMain, action{Op: opAdmin, Users: []identity.Username{user}, Off: !admin})
 	})
 }
 
@@ -270,7 +270,7 @@ func (c *Client) Rename(ctx context.Context, group ConversationID, name string) 
 		return err
 	}
 	return c.govern(ctx, group, func(u *unit, v *conversation) error {
-		return enqueueAction(u, v.id, laneMain, action{Op: opRename, Name: name}, time.Time{})
+		return enqueueAction(u, v.id, laneMain, action{Op: opRename, Name: name})
 	})
 }
 
@@ -288,7 +288,7 @@ func (c *Client) SetExpiry(ctx context.Context, in ConversationID, after time.Du
 				return err
 			}
 		}
-		return enqueueAction(u, v.id, laneMain, action{Op: opExpire, Seconds: uint32(after / time.Second)}, time.Time{})
+		return enqueueAction(u, v.id, laneMain, action{Op: opExpire, Seconds: uint32(after / time.Second)})
 	})
 }
 
@@ -342,7 +342,7 @@ func (c *Client) leave(u *unit, v *conversation) error {
 	if err != nil || g == nil {
 		return err
 	}
-	return enqueueAction(u, v.id, laneUpkeep, action{Op: opLeave}, time.Time{})
+	return enqueueAction(u, v.id, laneUpkeep, action{Op: opLeave})
 }
 
 // govern is perform for what only an administrator of a group may do.

@@ -51,6 +51,11 @@ func (c *Client) SetReceiptPolicy(ctx context.Context, p ReceiptPolicy) error {
 	})
 }
 
+// upTo returns a random time of at most d.
+func upTo(d time.Duration) time.Duration {
+	return rand.N(d + 1) //nolint:gosec // it spreads load and blurs times; no key depends on it
+}
+
 // oweReceipt notes that a message is to be confirmed, if its sender may know.
 func (c *Client) oweReceipt(u *unit, conversation int64, sender identity.Username, id []byte, state State) error {
 	wanted := SendDelivered
@@ -83,7 +88,7 @@ func (c *Client) oweReceipt(u *unit, conversation int64, sender identity.Usernam
 	if waiting {
 		return nil // it will say this, too
 	}
-	due := u.now.Add(rand.N(c.tuning.receiptDelay + 1))
+	due := u.now.Add(upTo(c.tuning.receiptDelay))
 	return enqueue(u, entry{conversation: conversation, lane: laneReceipts, kind: entryReceipt, due: due})
 }
 

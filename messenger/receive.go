@@ -6,7 +6,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"slices"
 	"time"
 
@@ -157,7 +156,7 @@ func (s *session) process(ctx context.Context, in incoming, g *group, p *mls.Pri
 	processed, err := mg.Process(in.payload)
 	if err != nil {
 		s.log.Info("a message was refused", "error", err)
-		return s.notProcessed(ctx, in, g, p, err)
+		return s.notProcessed(ctx, g, p, err)
 	}
 	switch result := processed.(type) {
 	case *mls.ApplicationMessage:
@@ -174,7 +173,7 @@ func (s *session) process(ctx context.Context, in incoming, g *group, p *mls.Pri
 }
 
 // notProcessed says why, and doubts our own state where that is the likely reason.
-func (s *session) notProcessed(ctx context.Context, in incoming, g *group, p *mls.PrivateMessage, cause error) error {
+func (s *session) notProcessed(ctx context.Context, g *group, p *mls.PrivateMessage, cause error) error {
 	var epoch *mls.EpochError
 	why := errCannotOpen
 	switch {
@@ -326,8 +325,8 @@ func (s *session) takeProposed(ctx context.Context, in incoming, g *group, mg *m
 		if err := saveGroup(u, g.id, mg); err != nil {
 			return err
 		}
-		due := u.now.Add(rand.N(s.tuning.coverDelay + 1))
-		if err := enqueueOnce(u, g.conversation, laneUpkeep, action{Op: opCover}, due); err != nil {
+		due := u.now.Add(upTo(s.tuning.coverDelay))
+		if err := enqueueOnce(u, g.conversation, action{Op: opCover}, due); err != nil {
 			return err
 		}
 		return s.advance(u, in)
@@ -503,7 +502,7 @@ func (s *session) applyChange(u *unit, v *conversation, g *group, ch *change) er
 	}
 	if v.state == Closed && v.kind == Group {
 		// We asked to be removed, and this commit passed that by.
-		if err := enqueueOnce(u, v.id, laneUpkeep, action{Op: opLeave}, time.Time{}); err != nil {
+		if err := enqueueOnce(u, v.id, action{Op: opLeave}, time.Time{}); err != nil {
 			return err
 		}
 	}

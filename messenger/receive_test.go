@@ -73,7 +73,7 @@ func TestAttackB11GapsAreShownAndFilled(t *testing.T) {
 	for _, text := range []string{"one", "two", "three", "four", "five"} {
 		bob.await(bob.send(alice, text), Accepted)
 	}
-	relay.tap.await(t, alice, func(l *tappedLine) bool { return len(l.withheld) == 5 })
+	relay.await(t, alice, func(l *tappedLine) bool { return len(l.withheld) == 5 })
 	texts := relay.takeWithheld(alice)
 	for _, step := range []struct {
 		next int

@@ -366,7 +366,7 @@ func (s *session) dependsOnCommit(ctx context.Context, envelope *api.Envelope) (
 	}
 	m, err := mls.ParseMessage(envelope.GetPayload())
 	if err != nil || m.PrivateMessage == nil {
-		return false, nil // it is put aside
+		return false, nil //nolint:nilerr // it is put aside when its turn comes
 	}
 	return m.PrivateMessage.Epoch() > epoch, nil
 }

@@ -375,10 +375,10 @@ func tellSettings(u *unit, v *conversation, by identity.Username, ch *change) er
 }
 
 func tellExpiry(u *unit, v *conversation, by identity.Username, ch *change) error {
-	switch {
-	case ch.after.Expiry == ch.before.Expiry:
+	switch ch.after.Expiry {
+	case ch.before.Expiry:
 		return nil
-	case ch.after.Expiry == 0:
+	case 0:
 		return addNotice(u, v, KindMembers, by, "made messages stay")
 	}
 	return addNotice(u, v, KindMembers, by, "made messages disappear "+span(ch.after.Expiry)+" after they were read")

@@ -159,10 +159,9 @@ type device struct {
 	restored bool
 	left     map[ConversationID]bool
 
-	mu     sync.Mutex // guards what follows
-	cut    bool
-	lines  []net.Conn
-	events []string
+	mu    sync.Mutex // guards what follows
+	cut   bool
+	lines []net.Conn
 }
 
 func simulate(t *testing.T, seed uint64, verbose bool) {

@@ -140,10 +140,10 @@ func (s *session) prepare(ctx context.Context, e *entry) (*api.Submit, flight, e
 	}
 	submit := &api.Submit{Id: e.submitID, Payload: e.sealed}
 	f := flight{submitID: e.submitID, size: len(e.sealed) + len(e.welcome), group: g.id}
-	switch {
-	case e.kind == entryAsk:
+	switch e.kind {
+	case entryAsk:
 		submit.Kind, submit.Recipients = api.Kind_KIND_REQUEST, deviceIDs(e.members)
-	case e.kind == entryAction:
+	case entryAction:
 		submit.Kind, submit.Group = api.Kind_KIND_HANDSHAKE, &api.GroupEpoch{Id: g.groupID, Epoch: e.epoch}
 		if e.members != nil {
 			f.commit = true
@@ -203,7 +203,7 @@ func (s *session) withoutGroup(ctx context.Context, e *entry, v *conversation) e
 		return s.commit(ctx, func(u *unit) error { return settle(u, e, "you are not in this conversation any more") })
 	case v.kind == Direct:
 		return s.commit(ctx, func(u *unit) error {
-			return enqueueOnce(u, v.id, laneUpkeep, action{Op: opCreate, Users: []identity.Username{v.with}}, time.Time{})
+			return enqueueOnce(u, v.id, action{Op: opCreate, Users: []identity.Username{v.with}}, time.Time{})
 		})
 	}
 	return nil // it is being made, or we are being taken in again
@@ -220,7 +220,7 @@ func (s *session) sealContent(ctx context.Context, e *entry, v *conversation) (r
 		return false, s.cannotLoad(ctx, g, err)
 	}
 	if len(mg.Proposals()) > 0 {
-		return false, s.commit(ctx, func(u *unit) error { return enqueueOnce(u, v.id, laneUpkeep, action{Op: opCover}, time.Time{}) })
+		return false, s.commit(ctx, func(u *unit) error { return enqueueOnce(u, v.id, action{Op: opCover}, time.Time{}) })
 	}
 	err = s.commit(ctx, func(u *unit) error {
 		body := e.body

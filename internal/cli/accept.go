@@ -39,7 +39,7 @@ func (c *acceptCommand) Run(env *environment) error {
 		if err := printLines(env.stdout, said, 0); err != nil {
 			return err
 		}
-		_, err = s.flush(receiptTime)
+		err = s.flush(receiptTime)
 		return err
 	})
 }

@@ -126,7 +126,7 @@ func (c *chat) settle(timeout, receipts time.Duration) error {
 	if c.offline || c.ctx.Err() != nil {
 		return nil
 	}
-	_, err := c.flush(receipts)
+	err := c.flush(receipts)
 	return err
 }
 

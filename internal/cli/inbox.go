@@ -189,6 +189,6 @@ func (p *inboxPrinter) fetch() error {
 	if err := p.everything(); err != nil {
 		return err
 	}
-	_, err := p.flush(receiptTime)
+	err := p.flush(receiptTime)
 	return err
 }

@@ -165,12 +165,12 @@ func (s *session) catchUp() error {
 const receiptTime = 3 * time.Second
 
 // flush waits until all that can go out is out, or for so long.
-func (s *session) flush(limit time.Duration) (all bool, err error) {
+func (s *session) flush(limit time.Duration) error {
 	ctx, cancel := context.WithTimeout(s.ctx, limit)
 	defer cancel()
-	err = s.Flush(ctx)
+	err := s.Flush(ctx)
 	if errors.Is(err, context.DeadlineExceeded) {
-		return false, nil
+		return nil
 	}
-	return err == nil, s.cause(err)
+	return s.cause(err)
 }

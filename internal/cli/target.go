@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 	"unicode/utf8"
 
@@ -19,8 +20,6 @@ type target struct {
 	group string            // a group's name
 	id    messenger.ConversationID
 }
-
-const targetHelp = "NAME for a person, +NAME for a group, or the id of a conversation"
 
 // parseTarget takes nothing but these three forms.
 func parseTarget(s string) (t target, err error) {
@@ -134,13 +133,13 @@ func title(v messenger.Conversation) string {
 	return "+" + name
 }
 
+var plainWord = regexp.MustCompile(`^\+?[A-Za-z0-9._-]+$`)
+
 // argument is what to type for a conversation: its title where that is one plain
 // word for every shell, and its id otherwise.
 func argument(v messenger.Conversation) string {
 	word := title(v)
-	if strings.ContainsFunc(strings.TrimPrefix(word, "+"), func(r rune) bool {
-		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '-' || r == '_' || r == '.')
-	}) {
+	if !plainWord.MatchString(word) {
 		return v.ID.String()
 	}
 	return word

@@ -191,13 +191,6 @@ func (r *recorder) dial(ctx context.Context, address string) (net.Conn, error) {
 	return &recordedConn{Conn: conn, recorder: r}, nil
 }
 
-// all returns what was sent.
-func (r *recorder) all() []byte {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return bytes.Clone(r.sent)
-}
-
 // last returns the latest write that can hold a letter.
 func (r *recorder) last() []byte {
 	r.mu.Lock()
