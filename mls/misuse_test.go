@@ -195,11 +195,11 @@ func TestLimits(t *testing.T) {
 	}
 }
 
-// A brittleReader fails once its turns are over.
+// A brittleReader fails once, after its turns.
 type brittleReader struct{ turns int }
 
 func (r *brittleReader) Read(b []byte) (int, error) {
-	if r.turns--; r.turns < 0 {
+	if r.turns--; r.turns == -1 {
 		return 0, errBroken
 	}
 	return rand.Read(b)
@@ -207,14 +207,14 @@ func (r *brittleReader) Read(b []byte) (int, error) {
 
 var errBroken = errors.New("broken")
 
-// A brittleSigner fails once its turns are over, as a hardware key can.
+// A brittleSigner fails once, after its turns, as a hardware key can.
 type brittleSigner struct {
 	crypto.Signer
 	turns int
 }
 
 func (s *brittleSigner) Sign(source io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
-	if s.turns--; s.turns < 0 {
+	if s.turns--; s.turns == -1 {
 		return nil, errBroken
 	}
 	return s.Signer.Sign(source, digest, opts)
@@ -254,26 +254,29 @@ func TestBrokenSources(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			for what, turns := range map[string]*int{"randomness": &source.turns, "signer": &signer.turns} {
-				n := 0
-				for ; ; n++ {
-					*turns = 1 << 30
+				const plenty = 1 << 30
+				try := func(n int) error {
 					g := must(p.client.UnmarshalGroup(p.group.Marshal(), signer))
 					before := g.Marshal()
 					*turns = n
 					err := f(g)
-					*turns = 1 << 30
-					if err == nil {
-						break
+					if err != nil && !bytes.Equal(g.Marshal(), before) {
+						t.Errorf("%s fails at use %d: the group changed", what, n)
 					}
-					if !errors.Is(err, errBroken) {
-						t.Fatalf("%s fails at use %d: %v", what, n, err)
-					}
-					if !bytes.Equal(g.Marshal(), before) {
-						t.Fatalf("%s fails at use %d: the group changed", what, n)
-					}
+					return err
 				}
-				if n == 0 {
-					t.Errorf("%s is not used", what)
+				err := try(plenty)
+				uses := plenty - *turns
+				*turns = plenty
+				if err != nil || uses == 0 {
+					t.Fatalf("%s is used %d times: %v", what, uses, err)
+				}
+				for n := range uses {
+					err := try(n)
+					*turns = plenty
+					if !errors.Is(err, errBroken) {
+						t.Errorf("%s fails at use %d of %d: %v", what, n, uses, err)
+					}
 				}
 			}
 		})
