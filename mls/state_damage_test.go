@@ -51,9 +51,11 @@ func TestInconsistentState(t *testing.T) {
 		{"ratchets of nobody", func(g *Group) { g.epoch.messages.senders[99] = g.epoch.messages.senders[0] }},
 		{"short ratchet secret", func(g *Group) { ratchet(g).secret = make([]byte, 31) }},
 		{"short skipped key", func(g *Group) {
+			ratchet(g).next = 1
 			ratchet(g).skipped = []messageKey{{0, make([]byte, 15), make([]byte, nonceSize)}}
 		}},
 		{"short skipped nonce", func(g *Group) {
+			ratchet(g).next = 1
 			ratchet(g).skipped = []messageKey{{0, make([]byte, 16), make([]byte, nonceSize-1)}}
 		}},
 		{"skipped key to come", func(g *Group) { ratchet(g).skipped = []messageKey{key(ratchet(g).next)} }},
