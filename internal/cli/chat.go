@@ -165,9 +165,12 @@ func (c *chat) complain(err error) error {
 	if c.failure == nil {
 		c.failure = told
 	}
-	text := "! " + terminal.Printable(told.Error())
-	if told.hint != "" {
-		text += "\n  " + told.hint
+	text, hint := "! "+terminal.Printable(told.Error()), told.hint
+	if here, ok := chatHints[told.code]; ok {
+		hint = here
+	}
+	if hint != "" {
+		text += "\n  " + hint
 	}
 	return c.print("%s", text)
 }

@@ -35,6 +35,20 @@ A line that begins with // goes out with one /.
 The mark before > is that of your last message: … waits on this device, ✓ sent to the relay, ✓✓ delivered to a device of theirs, ✓✓ read, ✗ not sent.`
 )
 
+// chatHints say what to type in the chat where the command line has a command for it.
+var chatHints = map[string]string{
+	"KEY_CHANGED":          "nothing was sent: ask them whether they set up anew, by another way; /accept shows the number of the new key",
+	"NOT_SENT":             "/retry sends it again",
+	"UNKNOWN_CONVERSATION": "/who lists your groups; +NAME is a group, NAME a person",
+	"NOT_ACCEPTED":         "/who lists the requests; /accept or /decline answers one",
+	"NO_REQUEST":           "/who lists those who wait for an answer",
+	"NOT_A_GROUP":          "/group NAME USER... makes a group",
+	"NOT_ADMIN":            "/members says who is an administrator",
+	"NOT_A_MEMBER":         "/members says who is",
+	"SELF":                 "/leave takes you out of a group",
+	"UNKNOWN_MESSAGE":      "it may have disappeared; /history shows those that are there",
+}
+
 // chatCommands are what can be typed after a /. What goes wrong in one is told and
 // does not end the chat.
 var chatCommands map[string]func(*chat, string) error

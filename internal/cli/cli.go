@@ -37,6 +37,10 @@ type commands struct {
 	Bench  benchCommand  `cmd:"" help:"Measure the relay under load."`
 	Admin  adminCommand  `cmd:"" help:"Look after a server: accounts, figures, backups."`
 
+	Export     exportCommand     `cmd:"" help:"Write a conversation to a file."`
+	Doctor     doctorCommand     `cmd:"" help:"Find out what is wrong with a profile, and repair what can be."`
+	Passphrase passphraseCommand `cmd:"" help:"Change the passphrase of a profile."`
+
 	Keygen  keygenCommand  `cmd:"" help:"Make a key pair for files and text."`
 	Encrypt encryptCommand `cmd:"" help:"Encrypt a file or text to public keys."`
 	Decrypt decryptCommand `cmd:"" help:"Decrypt a file or text, and check who signed it."`

@@ -19,28 +19,36 @@ type profileFlags struct {
 
 // open opens the profile, asking for its passphrase where it has one.
 func (f profileFlags) open(env *environment, console *terminal.Console) (*messenger.Client, error) {
+	client, _, err := f.openWith(env, console)
+	return client, err
+}
+
+// openWith returns what opened the profile as well.
+func (f profileFlags) openWith(env *environment, console *terminal.Console) (*messenger.Client, messenger.Options, error) {
+	var options messenger.Options
 	dir, err := messenger.ProfileDir(f.Profile)
 	if err != nil {
-		return nil, err
+		return nil, options, err
 	}
 	protection, err := messenger.Protection(dir)
 	if err != nil {
-		return nil, fmt.Errorf("opening profile %s: %w", f.Profile, err)
+		return nil, options, fmt.Errorf("opening profile %s: %w", f.Profile, err)
 	}
 	for try := 1; ; try++ {
 		unlock, err := f.unlocker(env, console, protection)
 		if err != nil {
-			return nil, err
+			return nil, options, err
 		}
-		client, err := messenger.Open(env.ctx, messenger.Options{Dir: dir, Unlock: unlock})
+		options = messenger.Options{Dir: dir, Unlock: unlock}
+		client, err := messenger.Open(env.ctx, options)
 		if errors.Is(err, messenger.ErrWrongPassphrase) && env.stdinIsTerminal() && try < passphraseTries {
 			fmt.Fprintln(env.stderr, "That is not the passphrase.")
 			continue
 		}
 		if err != nil {
-			return nil, fmt.Errorf("opening profile %s: %w", f.Profile, err)
+			return nil, options, fmt.Errorf("opening profile %s: %w", f.Profile, err)
 		}
-		return client, nil
+		return client, options, nil
 	}
 }
 
