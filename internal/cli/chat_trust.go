@@ -51,6 +51,9 @@ func (c *chat) accept(argument string) error {
 	if err != nil {
 		return err
 	}
+	if c.to != nil { // what is being typed must not go to somebody else
+		return c.print("%s /to %s writes to them.", said, argument)
+	}
 	if err := c.print("%s", said); err != nil {
 		return err
 	}
