@@ -39,8 +39,7 @@ func (c *acceptCommand) Run(env *environment) error {
 		if err := printLines(env.stdout, said, 0); err != nil {
 			return err
 		}
-		err = s.flush(receiptTime)
-		return err
+		return s.flush(receiptTime)
 	})
 }
 

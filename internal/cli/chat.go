@@ -126,8 +126,7 @@ func (c *chat) settle(timeout, receipts time.Duration) error {
 	if c.offline || c.ctx.Err() != nil {
 		return nil
 	}
-	err := c.flush(receipts)
-	return err
+	return c.flush(receipts)
 }
 
 func (c *chat) waiting() int {

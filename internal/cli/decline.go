@@ -26,7 +26,6 @@ func (c *declineCommand) Run(env *environment) error {
 		if err := printLines(env.stdout, fmt.Sprintf("The request of %s is gone.", title(v)), 0); err != nil {
 			return err
 		}
-		err = s.flush(receiptTime) // a group has to hear that we are not in it
-		return err
+		return s.flush(receiptTime) // a group has to hear that we are not in it
 	})
 }

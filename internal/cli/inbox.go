@@ -189,6 +189,5 @@ func (p *inboxPrinter) fetch() error {
 	if err := p.everything(); err != nil {
 		return err
 	}
-	err := p.flush(receiptTime)
-	return err
+	return p.flush(receiptTime)
 }

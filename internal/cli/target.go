@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"regexp"
 	"strings"
 	"unicode/utf8"
 
@@ -133,13 +132,12 @@ func title(v messenger.Conversation) string {
 	return "+" + name
 }
 
-var plainWord = regexp.MustCompile(`^\+?[A-Za-z0-9._-]+$`)
-
 // argument is what to type for a conversation: its title where that is one plain
 // word for every shell, and its id otherwise.
 func argument(v messenger.Conversation) string {
 	word := title(v)
-	if !plainWord.MatchString(word) {
+	const plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_."
+	if strings.Trim(strings.TrimPrefix(word, "+"), plain) != "" {
 		return v.ID.String()
 	}
 	return word
