@@ -272,6 +272,16 @@ func (c *chat) handle(event messenger.Event) error {
 
 func (c *chat) stateChanged(event messenger.StateChanged) error {
 	message, ok := c.open[event.ID]
+	if !ok && event.State == messenger.Failed { // of an earlier run
+		m, err := c.Message(c.ctx, event.ID)
+		if errors.Is(err, messenger.ErrUnknownMessage) {
+			return nil // it disappeared meanwhile
+		}
+		if err != nil {
+			return err
+		}
+		message, ok = sent{id: m.ID, to: m.Conversation, text: m.Text, state: messenger.Queued}, true
+	}
 	if !ok || (message.state == event.State && message.reason == event.Reason) {
 		return nil
 	}

@@ -74,10 +74,13 @@ func messageLines(r row, now time.Time) string {
 	case messenger.KindGap:
 		return fmt.Sprintf("-- %d earlier %s of %s%s not here yet --", r.Missing, plural(r.Missing, "message", "messages"), who, where)
 	case messenger.KindKeyChanged:
+		if r.in.Kind == messenger.Group {
+			return fmt.Sprintf("!! THE KEY OF %s CHANGED: nothing is sent to %s until you accept the new one.", who, title(r.in))
+		}
 		return fmt.Sprintf("!! THE KEY OF %s CHANGED. They set up anew, or somebody stands in between: "+
 			"compare the safety number before you accept it. Nothing is sent to them until then.", who)
 	case messenger.KindKeyAccepted:
-		return fmt.Sprintf("-- the new key of %s was accepted --", who)
+		return fmt.Sprintf("-- the new key of %s%s was accepted --", who, where)
 	case messenger.KindMembers:
 		return fmt.Sprintf("-- %s%s: %s %s --", clock(r.Stored, now), there, who, terminal.Printable(r.Text))
 	case messenger.KindWarning:
