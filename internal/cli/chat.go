@@ -144,6 +144,9 @@ func (c *chat) prompt() string {
 	if c.to == nil {
 		return "> "
 	}
+	if c.to.State == messenger.Closed {
+		return title(*c.to) + " (closed)> "
+	}
 	if last, ok := c.last[c.to.ID]; ok {
 		return title(*c.to) + " " + mark(last.state) + "> "
 	}

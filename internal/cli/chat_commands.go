@@ -212,7 +212,7 @@ func (c *chat) who() error {
 	for _, v := range conversations {
 		switch {
 		case v.State == messenger.Request:
-			lines = append(lines, fmt.Sprintf("?? %s wants to talk to you: /accept %s or /decline %s", title(v), argument(v), argument(v)))
+			lines = append(lines, fmt.Sprintf("?? %s wants to talk to you: /accept %s or /decline %s", title(v), chatArgument(v), chatArgument(v)))
 		case v.Kind == messenger.Group && v.State == messenger.Active:
 			members, err := c.Members(c.ctx, v.ID)
 			if err != nil {

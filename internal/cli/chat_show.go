@@ -75,7 +75,7 @@ func (c *chat) showRequests() error {
 		return err
 	}
 	for _, r := range pending {
-		if err := c.lines.Print(r.lines("/"), messageIndent); err != nil {
+		if err := c.lines.Print(r.lines("/", chatArgument(r.Conversation)), messageIndent); err != nil {
 			return err
 		}
 	}
@@ -87,7 +87,7 @@ func (c *chat) showRequest(v messenger.Conversation) error {
 	if err != nil {
 		return err
 	}
-	return c.lines.Print(r.lines("/"), messageIndent)
+	return c.lines.Print(r.lines("/", chatArgument(r.Conversation)), messageIndent)
 }
 
 // showChange says what became of a message that was shown before.

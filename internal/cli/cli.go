@@ -23,27 +23,26 @@ type commands struct {
 	Inbox  inboxCommand  `cmd:"" help:"Print new messages."`
 	Verify verifyCommand `cmd:"" help:"Compare and confirm somebody's key."`
 
-	Requests requestsCommand `cmd:"" help:"List who wants to write to you."`
-	Accept   acceptCommand   `cmd:"" help:"Let somebody write to you."`
-	Decline  declineCommand  `cmd:"" help:"Delete a request."`
-	Block    blockCommand    `cmd:"" help:"Drop everything from somebody."`
-	Unblock  unblockCommand  `cmd:"" help:"Take a block back."`
-	Group    groupCommand    `cmd:"" help:"Make and change groups."`
-	Search   searchCommand   `cmd:"" help:"Find messages."`
-	Retry    retryCommand    `cmd:"" help:"Send a message again that failed."`
-	Receipts receiptsCommand `cmd:"" help:"Say what contacts learn: that messages arrived, and were read."`
-
-	Server serverCommand `cmd:"" help:"Run the relay."`
-	Bench  benchCommand  `cmd:"" help:"Measure the relay under load."`
-	Admin  adminCommand  `cmd:"" help:"Look after a server: accounts, figures, backups."`
-
+	Requests   requestsCommand   `cmd:"" help:"List who wants to write to you."`
+	Accept     acceptCommand     `cmd:"" help:"Let somebody write to you."`
+	Decline    declineCommand    `cmd:"" help:"Delete a request."`
+	Block      blockCommand      `cmd:"" help:"Drop everything from somebody."`
+	Unblock    unblockCommand    `cmd:"" help:"Take a block back."`
+	Group      groupCommand      `cmd:"" help:"Make and change groups."`
+	Search     searchCommand     `cmd:"" help:"Find messages."`
 	Export     exportCommand     `cmd:"" help:"Write a conversation to a file."`
+	Retry      retryCommand      `cmd:"" help:"Send a message again that failed."`
+	Receipts   receiptsCommand   `cmd:"" help:"Say what contacts learn: that messages arrived, and were read."`
 	Doctor     doctorCommand     `cmd:"" help:"Find out what is wrong with a profile, and repair what can be."`
 	Passphrase passphraseCommand `cmd:"" help:"Change the passphrase of a profile."`
 
 	Keygen  keygenCommand  `cmd:"" help:"Make a key pair for files and text."`
 	Encrypt encryptCommand `cmd:"" help:"Encrypt a file or text to public keys."`
 	Decrypt decryptCommand `cmd:"" help:"Decrypt a file or text, and check who signed it."`
+
+	Server serverCommand `cmd:"" help:"Run the relay."`
+	Admin  adminCommand  `cmd:"" help:"Look after a server: accounts, figures, backups."`
+	Bench  benchCommand  `cmd:"" help:"Measure the relay under load."`
 }
 
 // environment is what a command may touch of the world around it.

@@ -84,7 +84,7 @@ func FuzzAttackF1MessageLines(f *testing.F) {
 			messageLines(row{Message: m, in: group, answered: &m}, now),
 			messageLines(row{Message: m, in: messenger.Conversation{Kind: messenger.Direct, With: "bob"}}, now),
 			messageLines(row{Message: notice, in: group}, now),
-			request{Conversation: group, from: "bob", number: "12345 12345 12345"}.lines("/"),
+			request{Conversation: group, from: "bob", number: "12345 12345 12345"}.lines("/", argument(group)),
 		} {
 			for i, line := range strings.Split(terminal.Wrap(shown, columns, messageIndent), "\n") {
 				ours := strings.TrimSpace(line) == "" || strings.HasPrefix(line, strings.Repeat(" ", messageIndent)) || (strings.HasPrefix(line, "  ") && strings.ContainsRune("↪✎♥⏳/T1", []rune(line)[2]))
@@ -105,13 +105,15 @@ func FuzzAttackF1MessageLines(f *testing.F) {
 // TestAttackF1Argument: no name of a group puts anything but one plain word into a
 // command to copy.
 func TestAttackF1Argument(t *testing.T) {
-	for _, name := range []string{"a b", "$(reboot)", "`x`", "x;y", "é", "a'b", `a"b`, "\x1b", "a\nb", "-x y", "a:b", "x|y", "*"} {
+	for _, name := range []string{"$(reboot)", "`x`", "x;y", "a'b", `a"b`, "\x1b", "a\nb", " x", "x ", "a:b", "x|y", "*", "!x", "\\", "\u202e", "a\u00a0b"} {
 		got := argument(messenger.Conversation{Kind: messenger.Group, Name: name})
 		if !strings.HasPrefix(got, "conversation:") {
 			t.Errorf("%q is to be typed as %q", name, got)
 		}
 	}
-	if got := argument(messenger.Conversation{Kind: messenger.Group, Name: "long-walks_2"}); got != "+long-walks_2" {
-		t.Errorf("got %q", got)
+	for name, want := range map[string]string{"long-walks_2": "+long-walks_2", "long walks": "'+long walks'", "réunion": "'+réunion'", "-x y": "'+-x y'"} {
+		if got := argument(messenger.Conversation{Kind: messenger.Group, Name: name}); got != want {
+			t.Errorf("%q is to be typed as %s, want %s", name, got, want)
+		}
 	}
 }

@@ -92,8 +92,9 @@ func requestOf(ctx context.Context, client *messenger.Client, v messenger.Conver
 	return r, nil
 }
 
-// lines shows a request to a person, who answers with commands that begin so.
-func (r request) lines(command string) string {
+// lines shows a request to a person, who answers with commands that begin so, about
+// what is typed as what.
+func (r request) lines(command, what string) string {
 	var b strings.Builder
 	switch {
 	case r.Kind == messenger.Direct:
@@ -106,7 +107,6 @@ func (r request) lines(command string) string {
 	default:
 		fmt.Fprintf(&b, "?? %s wants you in the group %s, with %s", r.from, title(r.Conversation), someNames(r.others))
 	}
-	what := argument(r.Conversation)
 	fmt.Fprintf(&b, ".%s%saccept %s, or %sdecline %s, or %sblock %s", remark, command, what, command, what, command, r.from)
 	if r.number != "" {
 		fmt.Fprintf(&b, "%sThe safety number of you and %s:\n%s", remark, r.from, safetyLines(r.number))
@@ -134,7 +134,7 @@ func (r request) print(out io.Writer, asJSON bool) error {
 		line.Kind, line.SafetyNumber, line.Waiting = "request", r.number, r.Unread
 		return printJSON(out, line)
 	}
-	return printLines(out, r.lines("sealpost "), messageIndent)
+	return printLines(out, r.lines("sealpost ", argument(r.Conversation)), messageIndent)
 }
 
 // printLines writes harmless lines, wrapped where a person sees them.

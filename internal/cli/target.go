@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"sealpost/identity"
@@ -132,13 +133,29 @@ func title(v messenger.Conversation) string {
 	return "+" + name
 }
 
-// argument is what to type for a conversation: its title where that is one plain
-// word for every shell, and its id otherwise.
+// argument is what to type for a conversation on a command line: its title where
+// every shell takes that for one plain word, in quotes if need be, and its id otherwise.
 func argument(v messenger.Conversation) string {
-	word := title(v)
-	const plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_."
-	if strings.Trim(strings.TrimPrefix(word, "+"), plain) != "" {
-		return v.ID.String()
+	word := chatArgument(v)
+	if strings.Trim(strings.TrimPrefix(word, "+"), plainLetters) != "" && !strings.HasPrefix(word, "conversation:") {
+		word = "'" + word + "'"
 	}
 	return word
+}
+
+const plainLetters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_."
+
+// chatArgument is what to type for a conversation in the chat: its title where that
+// is made of words, and its id otherwise.
+func chatArgument(v messenger.Conversation) string {
+	if v.Kind == messenger.Direct {
+		return string(v.With)
+	}
+	_, err := parseGroupName(v.Name)
+	if err != nil || strings.ContainsFunc(v.Name, func(r rune) bool {
+		return !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune(" -_.", r)
+	}) {
+		return v.ID.String()
+	}
+	return "+" + v.Name
 }
