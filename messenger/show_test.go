@@ -1,0 +1,41 @@
+package messenger
+
+import (
+	"slices"
+	"testing"
+	"time"
+)
+
+func TestSpan(t *testing.T) {
+	for seconds, want := range map[uint32]string{
+		1: "1 second", 90: "90 seconds", 60: "1 minute", 5400: "90 minutes", 3600: "1 hour", 604800: "7 days", 86400: "1 day", 366 * 86400: "366 days",
+	} {
+		if got := span(seconds); got != want {
+			t.Errorf("%d seconds are %q, want %q", seconds, got, want)
+		}
+	}
+}
+
+// In a direct conversation, too, both are told who made messages disappear.
+func TestDisappearingIsTold(t *testing.T) {
+	relay := newRealRelay(t)
+	people := relay.online("alice", "bob")
+	alice, bob := people[0], people[1]
+	befriend(alice, bob)
+	alice.await(alice.send(bob, "hi"), Delivered)
+	in := alice.direct(bob)
+	if err := alice.SetExpiry(testContext(t), in, 7*24*time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range people {
+		p.until("the notice is there", func() bool {
+			return slices.Contains(p.rows(in), "[alice made messages disappear 7 days after they were read]")
+		})
+	}
+	if err := bob.SetExpiry(testContext(t), in, 0); err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range people {
+		p.until("the notice is there", func() bool { return slices.Contains(p.rows(in), "[bob made messages stay]") })
+	}
+}
