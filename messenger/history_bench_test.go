@@ -34,7 +34,7 @@ func longHistory(b *testing.B, n int) (*person, []ConversationID) {
 		}
 	}
 	exec("PRAGMA synchronous = OFF")
-	exec("PRAGMA cache_size = -262144")
+	exec("PRAGMA cache_size = -65536")
 	random := rand.New(rand.NewPCG(1, 2))
 	words := rand.NewZipf(random, 1.2, 10, 20_000-1)
 	const batch = 20_000
