@@ -146,7 +146,7 @@ type Member struct {
 const selectConversations = `
 	SELECT v.public_id, v.kind, v.state, coalesce(k.username, ''), v.name, v.inviter, v.expiry,
 		(SELECT count(*) FROM messages m WHERE m.conversation = v.id AND m.unread),
-		(SELECT count(*) FROM outbox o WHERE o.conversation = v.id AND o.message IS NOT NULL),
+		(SELECT count(*) FROM outbox o WHERE o.queue = v.id * 4 AND o.message IS NOT NULL),
 		v.created_at, v.active_at,
 		EXISTS (SELECT 1 FROM groups g WHERE g.conversation = v.id AND g.state = 3)
 			AND NOT EXISTS (SELECT 1 FROM groups g WHERE g.conversation = v.id AND g.state = 2)

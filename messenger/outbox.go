@@ -201,8 +201,8 @@ func postpone(u *unit, e *entry, until time.Time, reason string) error {
 
 // explainWaiting gives the messages of a conversation that wait a reason, or none.
 func explainWaiting(u *unit, conversation int64, reason string) error {
-	return changeStates(u, "reason = ? WHERE id IN (SELECT message FROM outbox WHERE conversation = ?) AND state = ? AND reason != ?",
-		reason, conversation, int(Queued), reason)
+	return changeStates(u, "reason = ? WHERE id IN (SELECT message FROM outbox WHERE queue = ?) AND state = ? AND reason != ?",
+		reason, conversation*int64(lanes)+int64(laneMain), int(Queued), reason)
 }
 
 // changeStates runs an update of messages, and tells of each.

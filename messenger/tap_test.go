@@ -35,7 +35,7 @@ type tap struct {
 }
 
 // inBetween is the number of low bits of a sequence number that are the tap's own.
-const inBetween = 12
+const inBetween = 8
 
 type tappedLine struct {
 	stream    *tappedStream // the last one
