@@ -35,9 +35,10 @@ func longHistory(b *testing.B, n int) (*person, []ConversationID) {
 	}
 	exec("PRAGMA synchronous = OFF")
 	exec("PRAGMA cache_size = -65536")
+	exec("INSERT INTO messages_text (messages_text, rank) VALUES ('hashsize', 67108864)") // fewer parts to merge
 	random := rand.New(rand.NewPCG(1, 2))
 	words := rand.NewZipf(random, 1.2, 10, 20_000-1)
-	const batch = 20_000
+	const batch = 100_000
 	for begin := 0; begin < n; begin += batch {
 		err := p.commit(b.Context(), func(u *unit) error {
 			insert, err := u.PrepareContext(u, `INSERT INTO messages (conversation, position, counter, kind, sender, outgoing, message_id, text, sent_at, stored_at, state, unread)
@@ -82,6 +83,7 @@ func longHistory(b *testing.B, n int) (*person, []ConversationID) {
 			b.Fatal(err)
 		}
 	}
+	exec("INSERT INTO messages_text (messages_text, rank) VALUES ('hashsize', 1048576)")
 	exec("PRAGMA synchronous = FULL")
 	p.restart()
 	return p, in
