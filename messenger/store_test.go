@@ -113,8 +113,8 @@ func TestStatementInsideOfItself(t *testing.T) {
 					pairs++
 				}
 			}
-			if pairs != 2 {
-				t.Errorf("%d pairs", pairs)
+			if err := outer.Err(); err != nil || pairs != 2 {
+				t.Errorf("%d pairs, %v", pairs, err)
 			}
 		}
 		const insert = "INSERT INTO seen (message_id) VALUES (?)"
