@@ -252,3 +252,15 @@ func BenchmarkExport(b *testing.B) {
 		}
 	}
 }
+
+func TestExportRefusesARequest(t *testing.T) {
+	p := shelf(t)
+	in := p.meets("bob")
+	if _, err := p.store.writer.Exec("UPDATE conversations SET state = ?", int(Request)); err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	if err := p.Export(testContext(t), in, ExportMarkdown, &out); !errors.Is(err, ErrNotAccepted) || out.Len() != 0 {
+		t.Errorf("got %v, %q", err, out.String())
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"database/sql"
 	"fmt"
 	"slices"
+	"sync"
 	"testing"
 )
 
@@ -129,5 +130,34 @@ func TestStatementInsideOfItself(t *testing.T) {
 	})
 	if err != nil {
 		t.Fatal(err)
+	}
+}
+
+func TestManyReadAndWriteAtOnce(t *testing.T) {
+	p := shelf(t)
+	in := p.meets("bob")
+	const each = 20
+	var all sync.WaitGroup
+	for range 2 * readers {
+		all.Go(func() {
+			for range each {
+				if _, err := p.Send(testContext(t), in, "at once"); err != nil {
+					t.Error(err)
+				}
+				for _, read := range []func() error{
+					func() error { _, err := p.Search(testContext(t), "once", &in, 5); return err },
+					func() error { _, err := p.Messages(testContext(t), in, 5); return err },
+					func() error { _, err := p.Conversations(testContext(t)); return err },
+				} {
+					if err := read(); err != nil {
+						t.Error(err)
+					}
+				}
+			}
+		})
+	}
+	all.Wait()
+	if n := len(p.texts(in)); n != 2*readers*each {
+		t.Errorf("%d texts", n)
 	}
 }
