@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -14,15 +15,32 @@ import (
 )
 
 type demoCommand struct {
-	Step    bool `help:"Wait for Enter after each step."`
-	NoColor bool `help:"Do not use colours."`
-	JSON    bool `help:"Print each step as one line of JSON, with all bytes."`
+	Attack  string `placeholder:"NAME" help:"Watch the relay try an attack instead; list names them."`
+	Step    bool   `help:"Wait for Enter after each step."`
+	NoColor bool   `help:"Do not use colours."`
+	JSON    bool   `help:"Print each step as one line of JSON, with all bytes."`
 }
 
 // Run plays the demo.
 func (c *demoCommand) Run(env *environment) error {
+	play := demo.Run
+	switch {
+	case c.Attack == "list":
+		for _, a := range demo.Attacks() {
+			fmt.Fprintf(env.stdout, "%-20s %s\n", a.Name, a.Title)
+		}
+		return nil
+	case c.Attack != "":
+		if !demo.HasAttack(c.Attack) {
+			return &userError{status: exitUsage, code: "UNKNOWN_ATTACK", err: fmt.Errorf("there is no attack %s", terminal.Printable(c.Attack)),
+				hint: "sealpost demo --attack list names them"}
+		}
+		play = func(ctx context.Context, show func(demo.Step) error) error {
+			return demo.RunAttack(ctx, c.Attack, show)
+		}
+	}
 	if c.JSON {
-		return demo.Run(env.ctx, demo.JSON(env.stdout))
+		return play(env.ctx, demo.JSON(env.stdout))
 	}
 	screen := &demo.Screen{Out: env.stdout, Width: 80, Safe: terminal.Printable}
 	if out, ok := env.stdout.(*os.File); ok && term.IsTerminal(int(out.Fd())) {
@@ -34,7 +52,7 @@ func (c *demoCommand) Run(env *environment) error {
 	if c.Step {
 		screen.Wait = waitForEnter(env)
 	}
-	return demo.Run(env.ctx, screen.Show)
+	return play(env.ctx, screen.Show)
 }
 
 // waitForEnter returns a function that waits for a line of input or the end of

@@ -18,10 +18,10 @@ import (
 )
 
 const (
-	aliceWrites  = "Meet me at the old lighthouse at nine. Bring the map."
-	bobAnswers   = "I will be there. The map is in my coat."
-	aliceAgain   = "Change of plan: at ten."
-	aliceRepeats = "Did you get my last message?"
+	aliceWrites = "Meet me at the old lighthouse at nine. Bring the map."
+	bobAnswers  = "I will be there. The map is in my coat."
+	aliceAgain  = "Change of plan: at ten."
+	aliceThird  = "Did you get my last message?"
 )
 
 // Run plays the story once and hands each step to show as soon as it happened.
@@ -394,7 +394,7 @@ func (s *story) bitIsFlipped(ctx context.Context) error {
 		return err
 	}
 	s.enemy.Switch(malice.FlipBit, false)
-	if err := s.alice.send(ctx, "bob", aliceRepeats); err != nil {
+	if err := s.alice.send(ctx, "bob", aliceThird); err != nil {
 		return err
 	}
 	gap, err := await(s.bob, func(e messenger.MessageReceived) bool { return e.Message.Kind == messenger.KindGap })
@@ -405,7 +405,7 @@ func (s *story) bitIsFlipped(ctx context.Context) error {
 		{Who: Alice, Name: "types", Value: aliceAgain},
 		{Who: Relay, Name: "flips", Value: "1 bit", Note: fmt.Sprintf("of %d, in the middle of the envelope", 8*refused.Quarantined.Size)},
 		{Who: Bob, Name: "his client refuses", Value: refused.Quarantined.Reason, Verdict: "no"},
-		{Who: Alice, Name: "types", Value: aliceRepeats},
+		{Who: Alice, Name: "types", Value: aliceThird},
 		{Who: Bob, Name: "sees the gap", Value: fmt.Sprintf("%d message missing before this one", gap.Message.Missing), Verdict: "yes",
 			Note: "letters are numbered inside, where the relay cannot reach"},
 	}

@@ -42,6 +42,7 @@ type stage struct {
 	served  chan error
 	alice   *player
 	bob     *player
+	others  []*player
 }
 
 func (s *stage) relayDir() string { return filepath.Join(s.dir, "relay") }
@@ -79,7 +80,7 @@ func (s *stage) openRelay() error {
 // close ends everything that was started and removes the folders.
 func (s *stage) close() error {
 	var errs []error
-	for _, p := range []*player{s.alice, s.bob} {
+	for _, p := range append([]*player{s.alice, s.bob}, s.others...) {
 		if p != nil {
 			errs = append(errs, p.close())
 		}
@@ -138,13 +139,18 @@ func (p *player) close() error {
 
 // send writes to somebody and waits until the relay has accepted it.
 func (p *player) send(ctx context.Context, to identity.Username, text string) error {
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
 	conversation, err := p.client.Direct(ctx, to)
 	if err != nil {
 		return fmt.Errorf("beginning a conversation as %s: %w", p.party, err)
 	}
-	id, err := p.client.Send(ctx, conversation.ID, text)
+	return p.say(ctx, conversation.ID, text)
+}
+
+// say writes in a conversation and waits until the relay has accepted it.
+func (p *player) say(ctx context.Context, in messenger.ConversationID, text string) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	id, err := p.client.Send(ctx, in, text)
 	if err != nil {
 		return fmt.Errorf("sending as %s: %w", p.party, err)
 	}
@@ -153,6 +159,8 @@ func (p *player) send(ctx context.Context, to identity.Username, text string) er
 	}
 	return nil
 }
+
+func (p *player) device() string { return p.client.Self().DeviceID.String() }
 
 // await returns the first event that is of type E and that want accepts.
 func await[E messenger.Event](p *player, want func(E) bool) (E, error) {

@@ -19,7 +19,7 @@ type Flow struct {
 	Label string `json:"label"`
 }
 
-// A Party is one of the three.
+// A Party is one of the three, or of those that some attacks need.
 type Party string
 
 // The parties, from left to right.
@@ -27,6 +27,12 @@ const (
 	Alice Party = "Alice"
 	Relay Party = "relay"
 	Bob   Party = "Bob"
+)
+
+// Those who stand beside.
+const (
+	Carol   Party = "Carol"
+	Mallory Party = "Mallory"
 )
 
 // A Fact is something that the run showed. Value is whole in JSON; the terminal
