@@ -371,7 +371,7 @@ func (s *session) plan(ctx context.Context, v *conversation, g *group, mg *mls.G
 	case opLeave:
 		return plan{nothing: mg.Size() == 1}, nil
 	case opRenew:
-		return s.planRenewal(ctx, members, a)
+		return s.planRenewal(ctx, g, members, a)
 	}
 	if v.kind == Group && !before.isAdmin(s.self.username(), isMember) {
 		return plan{}, refusedChange("you are not an administrator any more")
@@ -431,9 +431,14 @@ func proposedRemoval(mg *mls.Group, leaf mls.LeafIndex) bool {
 }
 
 // planRenewal takes a device in again that cannot follow, with a fresh key package.
-func (s *session) planRenewal(ctx context.Context, members []memberDevice, a action) (plan, error) {
+func (s *session) planRenewal(ctx context.Context, g *group, members []memberDevice, a action) (plan, error) {
+	var lost bool
+	if err := s.store.reader.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM members WHERE grp = ? AND device_id = ? AND since = ?)",
+		g.id, a.Device, a.Since).Scan(&lost); err != nil {
+		return plan{}, s.storeFailure(ctx, err)
+	}
 	i := slices.IndexFunc(members, func(m memberDevice) bool { return string(m.deviceID[:]) == string(a.Device) })
-	if i < 0 || members[i].leaf != mls.LeafIndex(a.Leaf) {
+	if !lost || i < 0 {
 		return plan{nothing: true}, nil // gone, or helped by somebody else
 	}
 	device := members[i]

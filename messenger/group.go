@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"slices"
 	"time"
 
 	"sealpost/identity"
@@ -254,8 +253,8 @@ func keepMembers(u *unit, id int64, members []memberDevice) error {
 
 func addMembers(u *unit, id int64, members []memberDevice) error {
 	for _, m := range members {
-		if _, err := u.ExecContext(u, "INSERT INTO members (grp, device_id, device_key, leaf, username, account_key) VALUES (?, ?, ?, ?, ?, ?)",
-			id, m.deviceID[:], m.deviceKey[:], int64(m.leaf), string(m.username), m.accountKey[:]); err != nil {
+		if _, err := u.ExecContext(u, "INSERT INTO members (grp, device_id, device_key, leaf, username, account_key, since) VALUES (?, ?, ?, ?, ?, ?, ?)",
+			id, m.deviceID[:], m.deviceKey[:], int64(m.leaf), string(m.username), m.accountKey[:], u.now.UnixMilli()); err != nil {
 			return fmt.Errorf("storing a member of a group: %w", err)
 		}
 	}
@@ -264,12 +263,18 @@ func addMembers(u *unit, id int64, members []memberDevice) error {
 
 // updateMembers writes down what a commit changed of who is in a group.
 func updateMembers(u *unit, id int64, ch *change) error {
-	for _, m := range slices.Concat(ch.removed, ch.renewed) {
+	for _, m := range ch.removed {
 		if _, err := u.ExecContext(u, "DELETE FROM members WHERE grp = ? AND device_id = ?", id, m.deviceID[:]); err != nil {
 			return fmt.Errorf("storing the members of a group: %w", err)
 		}
 	}
-	return addMembers(u, id, slices.Concat(ch.added, ch.renewed))
+	for _, m := range ch.renewed {
+		if _, err := u.ExecContext(u, "UPDATE members SET leaf = ?, since = ?, helped_at = 0 WHERE grp = ? AND device_id = ?",
+			int64(m.leaf), u.now.UnixMilli(), id, m.deviceID[:]); err != nil {
+			return fmt.Errorf("storing the members of a group: %w", err)
+		}
+	}
+	return addMembers(u, id, ch.added)
 }
 
 // A memberDevice is a row of the members.

@@ -44,7 +44,7 @@ type action struct {
 	Off     bool                `cbor:"4,keyasint,omitempty"`
 	Seconds uint32              `cbor:"5,keyasint,omitempty"`
 	Device  []byte              `cbor:"6,keyasint,omitempty"`
-	Leaf    uint32              `cbor:"7,keyasint,omitempty"` // of Device, as it asked
+	Since   int64               `cbor:"7,keyasint,omitempty"` // of the leaf that Device had as it asked, in milliseconds
 	Over    uint32              `cbor:"8,keyasint,omitempty"` // create in spite of a group of this incarnation
 }
 

@@ -77,7 +77,9 @@ CREATE TABLE members (
 	leaf        INTEGER NOT NULL,
 	username    TEXT    NOT NULL,
 	account_key BLOB    NOT NULL,
-	helped_at   INTEGER NOT NULL DEFAULT 0, -- when the device last asked to be taken in again
+	since       INTEGER NOT NULL, -- when the leaf came, as far as we saw
+	asked_at    INTEGER NOT NULL DEFAULT 0, -- when it last asked to be taken in again, by its own clock
+	helped_at   INTEGER NOT NULL DEFAULT 0, -- and when we began to help, if it has not come back yet
 	PRIMARY KEY (grp, device_id)
 ) STRICT, WITHOUT ROWID;
 
