@@ -3,6 +3,7 @@ package malice
 import (
 	"bytes"
 	"crypto/rand"
+	"slices"
 
 	"google.golang.org/protobuf/proto"
 
@@ -38,6 +39,8 @@ const (
 	Fork Attack = "C3"
 	// ReplayHandshakes (C4): all earlier commits and Welcomes come once more.
 	ReplayHandshakes Attack = "C4"
+	// ReplayRequests (B18): all earlier requests to be taken in again come once more.
+	ReplayRequests Attack = "B18"
 	// Poison (F5): beside each envelope come ones of random bytes, of nothing,
 	// and of a real one cut off.
 	Poison Attack = "F5"
@@ -66,7 +69,8 @@ var deliveries = map[Attack]func(*Relay, *line, *api.Envelope) []*api.Envelope{
 	},
 	Withhold:         withhold,
 	Fork:             fork,
-	ReplayHandshakes: replayHandshakes,
+	ReplayHandshakes: again(api.Kind_KIND_HANDSHAKE, api.Kind_KIND_WELCOME),
+	ReplayRequests:   again(api.Kind_KIND_REQUEST),
 	Poison:           poison,
 	FlipBit: func(_ *Relay, _ *line, e *api.Envelope) []*api.Envelope {
 		flipped := bytes.Clone(e.GetPayload())
@@ -187,17 +191,20 @@ func fork(r *Relay, l *line, e *api.Envelope) []*api.Envelope {
 	return nil
 }
 
-func replayHandshakes(_ *Relay, l *line, e *api.Envelope) []*api.Envelope {
-	all := []*api.Envelope{e}
-	for _, old := range l.delivered {
-		if old.GetKind() == api.Kind_KIND_HANDSHAKE || old.GetKind() == api.Kind_KIND_WELCOME {
-			all = append(all, old)
+// again delivers all earlier envelopes of some kinds once more.
+func again(kinds ...api.Kind) func(*Relay, *line, *api.Envelope) []*api.Envelope {
+	return func(_ *Relay, l *line, e *api.Envelope) []*api.Envelope {
+		all := []*api.Envelope{e}
+		for _, old := range l.delivered {
+			if slices.Contains(kinds, old.GetKind()) {
+				all = append(all, old)
+			}
 		}
+		if len(all) == 1 {
+			return nil
+		}
+		return all
 	}
-	if len(all) == 1 {
-		return nil
-	}
-	return all
 }
 
 func poison(_ *Relay, _ *line, e *api.Envelope) []*api.Envelope {
