@@ -342,13 +342,13 @@ func TestAttackC10FalseIntroduction(t *testing.T) {
 		})
 	}
 	insider := turn(mallory, v.ID)
-	impostor := newImpostor("carol")
-	k, err := mls.ParseKeyPackage(impostor.keyPackage(t).GetKeyPackage())
+	forged := newImpostor("carol")
+	k, err := mls.ParseKeyPackage(forged.keyPackage(t).GetKeyPackage())
 	if err != nil {
 		t.Fatal(err)
 	}
 	// The relay plays along: it takes a device on its list that it never registered.
-	enemy.Aim(impostor.certificate.DeviceID.String())
+	enemy.Aim(forged.certificate.DeviceID.String())
 	enemy.Switch(malice.SilentExclusion, true)
 	insider.commit(mls.CommitOptions{Proposals: []mls.Proposal{&mls.Add{KeyPackage: k}}, OmitPath: true})
 	bob.until("he is asked", func() bool { return bob.contact(carol).NewKey != nil })

@@ -181,11 +181,11 @@ func swapKey(ctx context.Context, s *story) ([]Fact, error) {
 	if err != nil {
 		return nil, err
 	}
-	false_, err := forgery("bob", genuine)
+	forged, err := forgery("bob", genuine)
 	if err != nil {
 		return nil, err
 	}
-	s.enemy.Victim("bob", false_)
+	s.enemy.Victim("bob", forged)
 	s.enemy.Switch(malice.SwapKey, true)
 	if err := errors.Join(s.alice.disconnect(), s.alice.connect(ctx)); err != nil {
 		return nil, err

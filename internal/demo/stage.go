@@ -181,15 +181,11 @@ func await[E messenger.Event](p *player, want func(E) bool) (E, error) {
 	}
 }
 
-// A recorder keeps the bytes that leave a client's machine: all of them up to a
-// limit, and what was written last.
+// A recorder keeps the last letter's bytes as they leave a client's machine.
 type recorder struct {
 	mu     sync.Mutex
-	sent   []byte
-	latest []byte
+	letter []byte
 }
-
-const recorderLimit = 1 << 20
 
 func (r *recorder) dial(ctx context.Context, address string) (net.Conn, error) {
 	conn, err := new(net.Dialer).DialContext(ctx, "tcp", address)
@@ -203,7 +199,7 @@ func (r *recorder) dial(ctx context.Context, address string) (net.Conn, error) {
 func (r *recorder) last() []byte {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return bytes.Clone(r.latest)
+	return r.letter
 }
 
 type recordedConn struct {
@@ -213,14 +209,11 @@ type recordedConn struct {
 
 func (c *recordedConn) Write(b []byte) (int, error) {
 	const smallest = 200 // a letter, and not what HTTP/2 says about itself
-	c.recorder.mu.Lock()
-	if len(c.recorder.sent) < recorderLimit {
-		c.recorder.sent = append(c.recorder.sent, b...)
-	}
 	if len(b) >= smallest {
-		c.recorder.latest = bytes.Clone(b)
+		c.recorder.mu.Lock()
+		c.recorder.letter = bytes.Clone(b)
+		c.recorder.mu.Unlock()
 	}
-	c.recorder.mu.Unlock()
 	return c.Conn.Write(b)
 }
 
