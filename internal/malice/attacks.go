@@ -178,11 +178,11 @@ func fork(r *Relay, l *line, e *api.Envelope) []*api.Envelope {
 		return nil
 	}
 	for _, second := range r.seconds {
-		if !bytes.Equal(second.submit.GetGroup().GetId(), e.GetGroup()) {
+		if !bytes.Equal(second.GetGroup().GetId(), e.GetGroup()) {
 			continue
 		}
 		if l.device == r.aim {
-			return []*api.Envelope{with(e, second.submit.GetPayload())}
+			return []*api.Envelope{with(e, second.GetPayload())}
 		}
 	}
 	if l.device == r.aim || l.device == r.rival {

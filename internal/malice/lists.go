@@ -24,9 +24,6 @@ const (
 	FalseHello Attack = "false-hello"
 )
 
-// A second is a commit that came after another for the same epoch.
-type second struct{ submit *api.Submit }
-
 // submitted listens to a submit, and changes it.
 func (r *Relay) submitted(l *line, submit *api.Submit) {
 	r.mu.Lock()
@@ -66,7 +63,7 @@ func (r *Relay) answer(l *line, frame *api.ServerFrame) *api.ServerFrame {
 	for _, submit := range l.submitted {
 		if bytes.Equal(submit.GetId(), rejected.GetId()) && submit.GetCommit() != nil {
 			r.counts[Fork]++
-			r.seconds = append(r.seconds, second{submit})
+			r.seconds = append(r.seconds, submit)
 			return &api.ServerFrame{Frame: &api.ServerFrame_Accepted{Accepted: &api.Accepted{Id: rejected.GetId()}}}
 		}
 	}

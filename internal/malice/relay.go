@@ -30,7 +30,7 @@ type Relay struct {
 	keyPackages []*api.ClaimedKeyPackage
 	firstClaim  *api.ClaimKeyPackagesResponse
 	substitute  *api.Envelope // what Reattribute delivers
-	seconds     []second      // what Fork accepted
+	seconds     []*api.Submit // commits that Fork accepted after others for their epoch
 	lines       map[string]*line
 }
 
