@@ -221,7 +221,7 @@ func publish(t *testing.T, p *person, last bool, packages ...[]byte) {
 	if last {
 		request.LastResort, request.KeyPackages = packages[0], nil
 	}
-	if _, err := callDirectory(p.Client, testContext(t), func(ctx context.Context, d api.DirectoryClient) (*api.PublishKeyPackagesResponse, error) {
+	if _, err := callDirectory(testContext(t), p.Client, func(ctx context.Context, d api.DirectoryClient) (*api.PublishKeyPackagesResponse, error) {
 		return d.PublishKeyPackages(ctx, request)
 	}); err != nil {
 		t.Fatal(err)
@@ -250,7 +250,7 @@ func TestAttackB1DrainedKeyPackages(t *testing.T) {
 	relay, enemy := newEnemy(t, func(r *realRelay) { r.limits.ClaimsOfOne = 1000 })
 	alice, bob, mallory := relay.person("alice"), relay.person("bob"), relay.person("mallory")
 	for last := false; !last; {
-		response, err := callDirectory(mallory.Client, testContext(t), func(ctx context.Context, d api.DirectoryClient) (*api.ClaimKeyPackagesResponse, error) {
+		response, err := callDirectory(testContext(t), mallory.Client, func(ctx context.Context, d api.DirectoryClient) (*api.ClaimKeyPackagesResponse, error) {
 			return d.ClaimKeyPackages(ctx, &api.ClaimKeyPackagesRequest{Username: "bob"})
 		})
 		if err != nil || len(response.GetKeyPackages()) != 1 {
@@ -282,7 +282,7 @@ func TestAttackB1ClaimsOfOneAreLimited(t *testing.T) {
 	mallory := relay.person("mallory")
 	claims := 0
 	for ; claims < stockSize; claims++ {
-		_, err := callDirectory(mallory.Client, testContext(t), func(ctx context.Context, d api.DirectoryClient) (*api.ClaimKeyPackagesResponse, error) {
+		_, err := callDirectory(testContext(t), mallory.Client, func(ctx context.Context, d api.DirectoryClient) (*api.ClaimKeyPackagesResponse, error) {
 			return d.ClaimKeyPackages(ctx, &api.ClaimKeyPackagesRequest{Username: "bob"})
 		})
 		if errors.Is(err, errKeyPackageLimit) {

@@ -78,7 +78,7 @@ func (s *session) lose(u *unit, g *group) error {
 		if v.state == Request {
 			return nil // nothing goes out before it is accepted
 		}
-		return enqueueOnce(u, v.id, laneUpkeep, action{Op: opCreate, Users: []identity.Username{v.with}}, time.Time{})
+		return enqueueOnce(u, v.id, action{Op: opCreate, Users: []identity.Username{v.with}}, time.Time{})
 	}
 	return s.ask(u, g)
 }
@@ -187,7 +187,7 @@ func (s *session) composeAsk(ctx context.Context, e *entry) (ready bool, err err
 		if len(others) == 0 {
 			return removeEntry(u, e.id)
 		}
-		mathrand.Shuffle(len(others), func(i, j int) { others[i], others[j] = others[j], others[i] })
+		mathrand.Shuffle(len(others), func(i, j int) { others[i], others[j] = others[j], others[i] }) //nolint:gosec // whom we ask first is no secret
 		others = others[:min(len(others), maxAsked)]
 		e.group, e.epoch, e.sealed, e.members = &g.id, g.epoch, marshalAsk(&s.self, g, u.now), joinIDs(others)
 		ready = true
@@ -225,7 +225,7 @@ func (s *session) takeAsk(ctx context.Context, in incoming) error {
 			return fmt.Errorf("helping a member: %w", err)
 		}
 		renewal := action{Op: opRenew, Device: a.certificate.DeviceID[:], Since: since}
-		return enqueueOnce(u, g.conversation, laneUpkeep, renewal, u.now.Add(mathrand.N(s.tuning.helpDelay+1)))
+		return enqueueOnce(u, g.conversation, renewal, u.now.Add(upTo(s.tuning.helpDelay)))
 	})
 }
 
@@ -334,12 +334,12 @@ func (s *session) beginAnew(u *unit, g *group) (begun bool, err error) {
 		return false, fmt.Errorf("beginning anew: %w", err)
 	}
 	n := min(len(users), maxAddedAtOnce)
-	if err := enqueueOnce(u, v.id, laneUpkeep, action{Op: opCreate, Name: v.name, Users: users[:n]}, time.Time{}); err != nil {
+	if err := enqueueOnce(u, v.id, action{Op: opCreate, Name: v.name, Users: users[:n]}, time.Time{}); err != nil {
 		return false, err
 	}
 	for users = users[n:]; len(users) > 0; users = users[n:] {
 		n = min(len(users), maxAddedAtOnce)
-		if err := enqueueOnce(u, v.id, laneUpkeep, action{Op: opAdd, Users: users[:n]}, time.Time{}); err != nil {
+		if err := enqueueOnce(u, v.id, action{Op: opAdd, Users: users[:n]}, time.Time{}); err != nil {
 			return false, err
 		}
 	}
@@ -363,7 +363,7 @@ func (s *session) renewKeys(ctx context.Context) error {
 			continue
 		}
 		if err := s.commit(ctx, func(u *unit) error {
-			return enqueueOnce(u, g.conversation, laneUpkeep, action{Op: opUpdate}, time.Time{})
+			return enqueueOnce(u, g.conversation, action{Op: opUpdate}, time.Time{})
 		}); err != nil {
 			return err
 		}
