@@ -633,6 +633,7 @@ func (s *session) ownChange(u *unit, g *group, mg *mls.Group) (*change, error) {
 		}
 		ch.added = append(ch.added, device)
 	}
+	slices.SortFunc(ch.added, func(a, b memberDevice) int { return int(int64(a.leaf) - int64(b.leaf)) })
 	ch.roster = slices.Concat(without(members, ch.removed), ch.added)
 	ch.findRenewed()
 	return ch, nil
