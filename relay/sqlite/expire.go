@@ -117,11 +117,17 @@ func (s *Store) expireSubmissions(before time.Time) expiryStep {
 			})
 		})
 		more = read == expireRows
-		if err != nil || len(old) == 0 {
+		if err != nil {
 			return 0, more, err
 		}
 		s.mu.Lock()
 		defer s.mu.Unlock()
+		if !more {
+			s.filter.expire(before)
+		}
+		if len(old) == 0 {
+			return 0, more, nil
+		}
 		return len(old), more, s.transaction(func() error {
 			for _, key := range old {
 				if err := s.writer.deleteSubmission.int(1, key.sender).blob(2, key.id[:]).exec(); err != nil {

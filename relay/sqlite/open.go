@@ -49,6 +49,7 @@ func openOn(dir, vfs string) (*Store, error) {
 	}
 	s.lock = lock
 	go s.checkpointer.run()
+	s.startFilter()
 	return s, nil
 }
 

@@ -42,6 +42,10 @@ type Store struct {
 	usage          map[int64]usage // by mailbox, loaded when first needed
 	recent         map[submissionKey]struct{}
 	groups         groupCache
+	filter         submissionFilter
+	filtered       bool // filter has all of the sorted table
+
+	filterLoader filterLoader
 }
 
 // secondBits is how far the time in seconds is shifted for the least sequence
@@ -66,6 +70,7 @@ func newStore(dsn string) *Store {
 // Close writes the log back into the database, if nobody else reads it, and
 // releases the directory. No other method may be running or called again.
 func (s *Store) Close() error {
+	s.filterLoader.stop()
 	s.checkpointer.stop()
 	_, _, err := s.checkpointer.conn.WALCheckpoint("main", sqlite3.CHECKPOINT_TRUNCATE)
 	if errors.Is(err, sqlite3.BUSY) {

@@ -62,7 +62,7 @@ func (w *writer) prepare() error {
 
 		&w.submitted:   `SELECT 1 FROM submission WHERE mailbox = ? AND id = ?`,
 		&w.addRecent:   `INSERT INTO submission_recent (mailbox, id, accepted_at) VALUES (?, ?, ?)`,
-		&w.recent:      `SELECT mailbox, id FROM submission_recent`,
+		&w.recent:      `SELECT mailbox, id, accepted_at FROM submission_recent`,
 		&w.merge:       `INSERT OR IGNORE INTO submission SELECT mailbox, id, accepted_at FROM submission_recent ORDER BY mailbox, id`,
 		&w.clearRecent: `DELETE FROM submission_recent`,
 
