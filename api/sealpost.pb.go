@@ -131,6 +131,8 @@ const (
 	Reason_REASON_KEY_PACKAGE_LIMIT Reason = 16
 	// The server's disk is full. Nothing was taken; what it holds is safe.
 	Reason_REASON_SERVER_FULL Reason = 17
+	// Too many calls or submits in a short time.
+	Reason_REASON_RATE_LIMITED Reason = 18
 	// The server takes new accounts by invitation, and the request has no code.
 	Reason_REASON_INVITE_REQUIRED Reason = 19
 	// The invite code is wrong, used up, revoked or expired.
@@ -157,6 +159,7 @@ var (
 		15: "REASON_NOT_A_MEMBER",
 		16: "REASON_KEY_PACKAGE_LIMIT",
 		17: "REASON_SERVER_FULL",
+		18: "REASON_RATE_LIMITED",
 		19: "REASON_INVITE_REQUIRED",
 		20: "REASON_INVITE_INVALID",
 	}
@@ -178,6 +181,7 @@ var (
 		"REASON_NOT_A_MEMBER":      15,
 		"REASON_KEY_PACKAGE_LIMIT": 16,
 		"REASON_SERVER_FULL":       17,
+		"REASON_RATE_LIMITED":      18,
 		"REASON_INVITE_REQUIRED":   19,
 		"REASON_INVITE_INVALID":    20,
 	}
@@ -1528,7 +1532,7 @@ const file_sealpost_proto_rawDesc = "" +
 	"\x10KIND_APPLICATION\x10\x01\x12\x12\n" +
 	"\x0eKIND_HANDSHAKE\x10\x02\x12\x10\n" +
 	"\fKIND_WELCOME\x10\x03\x12\x10\n" +
-	"\fKIND_REQUEST\x10\x04*\x83\x04\n" +
+	"\fKIND_REQUEST\x10\x04*\x9c\x04\n" +
 	"\x06Reason\x12\x16\n" +
 	"\x12REASON_UNSPECIFIED\x10\x00\x12\x14\n" +
 	"\x10REASON_MALFORMED\x10\x01\x12\x1a\n" +
@@ -1547,7 +1551,8 @@ const file_sealpost_proto_rawDesc = "" +
 	"\x12REASON_STALE_EPOCH\x10\x0e\x12\x17\n" +
 	"\x13REASON_NOT_A_MEMBER\x10\x0f\x12\x1c\n" +
 	"\x18REASON_KEY_PACKAGE_LIMIT\x10\x10\x12\x16\n" +
-	"\x12REASON_SERVER_FULL\x10\x11\x12\x1a\n" +
+	"\x12REASON_SERVER_FULL\x10\x11\x12\x17\n" +
+	"\x13REASON_RATE_LIMITED\x10\x12\x12\x1a\n" +
 	"\x16REASON_INVITE_REQUIRED\x10\x13\x12\x19\n" +
 	"\x15REASON_INVITE_INVALID\x10\x14\"\x04\b\x06\x10\x06*\x1aREASON_REGISTRATION_CLOSED2\xdf\x02\n" +
 	"\tDirectory\x12G\n" +

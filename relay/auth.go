@@ -11,6 +11,7 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/tap"
 
 	"sealpost/api"
 	"sealpost/identity"
@@ -90,33 +91,49 @@ func (s *Server) registeredKey(ctx context.Context) func(identity.DeviceID) (ide
 	return func(id identity.DeviceID) (identity.DeviceKey, error) { return s.store.Device(ctx, id) }
 }
 
-// authenticateUnary stands before every handler of a single call, and turns its
-// error into a status.
-func (s *Server) authenticateUnary(ctx context.Context, request any, info *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (any, error) {
-	if !strings.HasPrefix(info.FullMethod, authenticated) {
-		return handle(ctx, request)
+// admit stands before every call, when nothing but its header is read: whoever
+// has no right to a single call costs no more than that. Register brings its key
+// in its body and authenticates itself. A stream is authenticated by its handler,
+// which reads nothing before: here the whole connection would wait for it.
+func (s *Server) admit(ctx context.Context, call *tap.Info) (context.Context, error) {
+	switch {
+	case !strings.HasPrefix(call.FullMethodName, authenticated) || call.FullMethodName == api.Delivery_Connect_FullMethodName:
+		return ctx, nil
+	case call.FullMethodName == api.Directory_Register_FullMethodName:
+		return ctx, s.toStatus(ctx, s.rates.registrations.take(s.clock(), peerAddress(ctx)))
+	default:
+		ctx, err := s.authenticateCall(ctx, call.FullMethodName)
+		return ctx, s.toStatus(ctx, err)
 	}
-	// Register brings its key with it and authenticates itself.
-	if info.FullMethod != api.Directory_Register_FullMethodName {
-		device, err := s.authenticate(ctx, info.FullMethod, s.registeredKey(ctx))
-		if err != nil {
-			return nil, s.toStatus(ctx, err)
-		}
-		ctx = context.WithValue(ctx, deviceContextKey{}, device)
-	}
-	response, err := handle(ctx, request)
-	return response, s.toStatus(ctx, err)
 }
 
-// authenticateStream is authenticateUnary for streams.
+// authenticateCall returns a context that knows the calling device.
+func (s *Server) authenticateCall(ctx context.Context, method string) (context.Context, error) {
+	device, err := s.authenticate(ctx, method, s.registeredKey(ctx))
+	if err == nil {
+		err = s.rates.calls.take(s.clock(), device)
+	}
+	return context.WithValue(ctx, deviceContextKey{}, device), err
+}
+
+// answerUnary turns the error of a single call into a status.
+func (s *Server) answerUnary(ctx context.Context, request any, info *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (any, error) {
+	response, err := handle(ctx, request)
+	if strings.HasPrefix(info.FullMethod, authenticated) {
+		err = s.toStatus(ctx, err)
+	}
+	return response, err
+}
+
+// authenticateStream stands before every handler of a stream, and turns its error
+// into a status.
 func (s *Server) authenticateStream(server any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handle grpc.StreamHandler) error {
 	if !strings.HasPrefix(info.FullMethod, authenticated) {
 		return handle(server, stream)
 	}
-	ctx := stream.Context()
-	device, err := s.authenticate(ctx, info.FullMethod, s.registeredKey(ctx))
+	ctx, err := s.authenticateCall(stream.Context(), info.FullMethod)
 	if err == nil {
-		err = handle(server, &deviceStream{stream, context.WithValue(ctx, deviceContextKey{}, device)})
+		err = handle(server, &deviceStream{stream, ctx})
 	}
 	return s.toStatus(ctx, err)
 }

@@ -3,10 +3,13 @@ package relay_test
 import (
 	"context"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
 
 	"sealpost/api"
 	"sealpost/identity"
@@ -191,4 +194,22 @@ func TestFullMemoryOfNoncesLeavesRoomForOthers(t *testing.T) {
 		t.Fatalf("one device filled the memory of another: %v", err)
 	}
 	wantReason(t, r.unregistered("carol").register(), api.Reason_REASON_UNAUTHENTICATED) // anybody can make keys without end
+}
+
+// TestBodiesOfStrangersAreNotRead: who has no right to a call is told so before
+// its body is looked at, whatever is in it.
+func TestBodiesOfStrangersAreNotRead(t *testing.T) {
+	r := startRelay(t, t.TempDir(), nil)
+	alice, stranger := r.registered("alice"), r.unregistered("stranger")
+	const method = api.Directory_Lookup_FullMethodName
+	for _, test := range []struct {
+		who  *device
+		want codes.Code
+	}{{stranger, codes.Unauthenticated}, {alice, codes.Internal}} {
+		ctx := test.who.signed(t.Context(), test.who.request(method))
+		_, err := api.NewDirectoryClient(test.who.conn).Lookup(ctx, &api.LookupRequest{Username: strings.Repeat("a", 32<<10)})
+		if status.Code(err) != test.want {
+			t.Errorf("got %v, want %v", err, test.want)
+		}
+	}
 }

@@ -30,6 +30,15 @@ var (
 	errTooManyClaims   = errors.New("too many key packages were claimed")
 )
 
+// Errors of rates.
+var (
+	errCallRate         = errors.New("too many calls of the device in a short time")
+	errSubmitRate       = errors.New("too many submits of the device in a short time")
+	errByteRate         = errors.New("too many bytes from the device in a short time")
+	errAccountRate      = errors.New("too many submits of the account in a short time")
+	errRegistrationRate = errors.New("too many registrations from the address in a short time")
+)
+
 // answer is what a client is told about an error.
 type answer struct {
 	err    error
@@ -62,6 +71,11 @@ var answers = []answer{
 	{ErrStaleEpoch, codes.Aborted, api.Reason_REASON_STALE_EPOCH, 0, ""},
 	{ErrTooManyKeyPackages, codes.ResourceExhausted, api.Reason_REASON_KEY_PACKAGE_LIMIT, 0, "key_packages"},
 	{errTooManyClaims, codes.ResourceExhausted, api.Reason_REASON_KEY_PACKAGE_LIMIT, time.Hour, "claims"},
+	{errCallRate, codes.ResourceExhausted, api.Reason_REASON_RATE_LIMITED, time.Minute, "device_calls"},
+	{errSubmitRate, codes.ResourceExhausted, api.Reason_REASON_RATE_LIMITED, time.Minute, "device_submits"},
+	{errByteRate, codes.ResourceExhausted, api.Reason_REASON_RATE_LIMITED, time.Minute, "device_bytes"},
+	{errAccountRate, codes.ResourceExhausted, api.Reason_REASON_RATE_LIMITED, time.Minute, "account_submits"},
+	{errRegistrationRate, codes.ResourceExhausted, api.Reason_REASON_RATE_LIMITED, time.Hour, "address_registrations"},
 	{ErrFull, codes.Unavailable, api.Reason_REASON_SERVER_FULL, 30 * time.Second, "disk"},
 }
 

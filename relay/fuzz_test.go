@@ -183,6 +183,9 @@ func FuzzFrame(f *testing.F) {
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
 		l := newLine(fuzzServer(t), identity.DeviceID{1}, fuzzStream{ctx: ctx})
+		if err := l.greet(); err != nil {
+			t.Fatal(err)
+		}
 		err := l.handle(frame)
 		if err != nil && !errors.Is(err, errMalformed) {
 			t.Fatal(err)

@@ -28,6 +28,12 @@ type Limits struct {
 	Claims      int `help:"Key packages that an account may claim in an hour."`
 	ClaimsOfOne int `help:"Key packages of one and the same account among them."`
 
+	DeviceCalls          int `help:"Calls of a device in a minute, its connections for envelopes among them."`
+	DeviceSubmits        int `help:"Submits of a device in a minute."`
+	DeviceBytes          int `help:"Bytes that a device submits in a minute."`
+	AccountSubmits       int `help:"Submits of all devices of an account in a minute."`
+	AddressRegistrations int `help:"Registrations from one address, or IPv6 network of 64 bits, in an hour."`
+
 	ClockSkew time.Duration `help:"How far the time of a request may be from the relay's."`
 	// Nonces is how many requests are remembered against replay within twice the
 	// clock skew, and NoncesPerDevice how many of one device; over them requests
@@ -47,23 +53,28 @@ type Limits struct {
 // DefaultLimits returns the limits of a relay that nobody has set otherwise.
 func DefaultLimits() Limits {
 	return Limits{
-		MaxMessage:         api.DefaultMaxMessage,
-		MaxHandshake:       api.DefaultMaxHandshake,
-		Recipients:         5000,
-		Members:            1000,
-		Devices:            32,
-		MailboxRows:        10_000,
-		MailboxBytes:       256 << 20,
-		Retention:          30 * 24 * time.Hour,
-		KeyPackages:        100,
-		KeyPackageLifetime: 75 * 24 * time.Hour,
-		Claims:             1200,
-		ClaimsOfOne:        20,
-		ClockSkew:          5 * time.Minute,
-		Nonces:             1 << 18,
-		NoncesPerDevice:    1 << 14,
-		LineBytes:          256 << 10,
-		QueueBytes:         64 << 20,
+		MaxMessage:           api.DefaultMaxMessage,
+		MaxHandshake:         api.DefaultMaxHandshake,
+		Recipients:           5000,
+		Members:              1000,
+		Devices:              32,
+		MailboxRows:          10_000,
+		MailboxBytes:         256 << 20,
+		Retention:            30 * 24 * time.Hour,
+		KeyPackages:          100,
+		KeyPackageLifetime:   75 * 24 * time.Hour,
+		Claims:               1200,
+		ClaimsOfOne:          20,
+		DeviceCalls:          600,
+		DeviceSubmits:        6000,
+		DeviceBytes:          64 << 20,
+		AccountSubmits:       12_000,
+		AddressRegistrations: 120,
+		ClockSkew:            5 * time.Minute,
+		Nonces:               1 << 18,
+		NoncesPerDevice:      1 << 14,
+		LineBytes:            256 << 10,
+		QueueBytes:           64 << 20,
 	}
 }
 
@@ -81,6 +92,9 @@ func (l Limits) check() error {
 		{"MailboxRows", int64(l.MailboxRows)}, {"MailboxBytes", l.MailboxBytes},
 		{"Retention", int64(l.Retention)}, {"ClockSkew", int64(l.ClockSkew)},
 		{"Nonces", int64(l.Nonces)}, {"NoncesPerDevice", int64(l.NoncesPerDevice)},
+		{"DeviceCalls", int64(l.DeviceCalls)}, {"DeviceSubmits", int64(l.DeviceSubmits)},
+		{"DeviceBytes", int64(l.DeviceBytes)}, {"AccountSubmits", int64(l.AccountSubmits)},
+		{"AddressRegistrations", int64(l.AddressRegistrations)},
 		{"LineBytes", int64(l.LineBytes)}, {"QueueBytes", int64(l.QueueBytes)},
 	} {
 		if limit.value <= 0 {
@@ -107,5 +121,18 @@ func (l Limits) maxPayload(kind api.Kind) int {
 func (l Limits) maxFrame() int {
 	const perDevice, rest = 2 + 16, 1 << 10
 	submit := max(l.MaxMessage, l.MaxHandshake) + max(l.Recipients, 2*l.Members)*perDevice
-	return max(submit, (l.KeyPackages+1)*(maxKeyPackage+8)) + rest
+	return max(submit+rest, l.maxPublication())
+}
+
+// maxPublication is the size of the largest whole stock of key packages.
+func (l Limits) maxPublication() int {
+	const perKeyPackage, rest = 8, 1 << 10
+	return (l.KeyPackages+1)*(maxKeyPackage+perKeyPackage) + rest
+}
+
+// maxFields is how many fields a request can have, with those of the messages in
+// it.
+func (l Limits) maxFields() int {
+	const rest = 32
+	return max(l.Recipients, 2*l.Members, l.KeyPackages+1) + rest
 }

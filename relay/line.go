@@ -31,6 +31,7 @@ type line struct {
 	// unanswered bounds the submits that were received and whose answers are not
 	// sent, in bytes.
 	unanswered *semaphore.Weighted
+	rate       submitRate
 
 	// sent is the last sequence number that went out, and drained whether the
 	// client was told that it has all that waited. They belong to pump.
@@ -176,6 +177,9 @@ func (l *line) submit(frame *api.Submit) error {
 	}
 	submission, err := l.server.parseSubmit(l.device, frame)
 	p := &pending{Submission: submission, line: l, cost: cost}
+	if err == nil {
+		err = l.rate.take(l.server.clock(), int(cost))
+	}
 	if err == nil {
 		err = l.server.writer.submit(l.ctx, p)
 	}
@@ -335,11 +339,13 @@ func (l *line) send(w work) error {
 
 // greet sends Hello, before anybody knows of the line.
 func (l *line) greet() error {
-	status, err := l.server.store.Status(l.ctx, l.device, l.server.clock())
+	now := l.server.clock()
+	status, err := l.server.store.Status(l.ctx, l.device, now)
 	if err != nil {
 		return err
 	}
 	l.given = status.Last
+	l.rate = l.server.rates.submitRate(now, l.device, status.Username)
 	return l.stream.Send(&api.ServerFrame{Frame: &api.ServerFrame_Hello{Hello: &api.Hello{
 		Acked:       max(status.Acked, l.sent), // which may not be on disk yet
 		KeyPackages: uint32(status.KeyPackages),

@@ -44,7 +44,7 @@ type Config struct {
 	// invite code.
 	OpenRegistration bool
 	// ServerOptions are added to the server's own. Interceptors among them run
-	// before authentication.
+	// before a stream is authenticated, and after a single call is.
 	ServerOptions []grpc.ServerOption
 }
 
@@ -61,6 +61,7 @@ type Server struct {
 	grpc   *grpc.Server
 	health *health.Server
 	nonces *nonces
+	rates  clientRates
 	claims *claims
 	conns  connections
 	writer *writer
@@ -98,6 +99,7 @@ func New(config Config) (*Server, error) {
 		openRegistration: config.OpenRegistration,
 		health:           health.NewServer(),
 		nonces:           newNonces(config.Limits),
+		rates:            newClientRates(config.Limits),
 		claims:           newClaims(config.Limits),
 		lines:            lines{lines: make(map[identity.DeviceID]*line)},
 		swept:            make(chan struct{}),
@@ -163,7 +165,8 @@ func (c *Config) tls() *tls.Config {
 func (s *Server) newGRPC(config Config) *grpc.Server {
 	options := append(transportOptions(config.tls(), s.limits), config.ServerOptions...)
 	options = append(options,
-		grpc.ChainUnaryInterceptor(s.authenticateUnary),
+		grpc.InTapHandle(s.admit),
+		grpc.ChainUnaryInterceptor(s.answerUnary),
 		grpc.ChainStreamInterceptor(s.authenticateStream),
 	)
 	g := grpc.NewServer(options...)
@@ -182,6 +185,7 @@ func transportOptions(config *tls.Config, limits Limits) []grpc.ServerOption {
 	return []grpc.ServerOption{
 		grpc.Creds(noticing{credentials.NewTLS(config)}),
 		grpc.MaxRecvMsgSize(limits.maxFrame()),
+		grpc.ForceServerCodecV2(newBoundedCodec(limits)),
 		grpc.MaxHeaderListSize(8 << 10),
 		grpc.MaxConcurrentStreams(16),
 		grpc.ConnectionTimeout(10 * time.Second),
