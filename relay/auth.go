@@ -110,6 +110,7 @@ func (s *Server) admit(ctx context.Context, call *tap.Info) (context.Context, er
 // authenticateCall returns a context that knows the calling device.
 func (s *Server) authenticateCall(ctx context.Context, method string) (context.Context, error) {
 	device, err := s.authenticate(ctx, method, s.registeredKey(ctx))
+	noteSignature(ctx, err == nil)
 	if err == nil {
 		err = s.rates.calls.take(s.clock(), device)
 	}

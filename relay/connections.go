@@ -1,28 +1,57 @@
 package relay
 
 import (
+	"context"
+	"crypto/tls"
 	"net"
+	"net/netip"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/peer"
 )
 
 // connections are those that are open, from Accept on. gRPC ends only those that
 // have come to serve calls, and would wait for the others when it stops.
 type connections struct {
 	metrics *Metrics
+	limits  Limits
+	clock   func() time.Time
+	rates   *rates[netip.Prefix]
 
 	mu     sync.Mutex
 	open   map[*connection]struct{}
+	count  map[netip.Prefix]int // of those that are open
 	ending bool
 }
 
-// A connection is one that is counted until it is closed.
+func newConnections(s *Server) connections {
+	return connections{
+		metrics: s.metrics,
+		limits:  s.limits,
+		clock:   s.clock,
+		rates:   newRates[netip.Prefix](errConnectRate, s.limits.AddressConnects, time.Minute),
+		open:    make(map[*connection]struct{}),
+		count:   make(map[netip.Prefix]int),
+	}
+}
+
+// A connection is one that is counted until it is closed. Its peer is a stranger
+// until it made a call with a valid signature, and may do little until then.
 type connection struct {
 	net.Conn
-	all *connections
+	all     *connections
+	address netip.Prefix
 	// secure is set when the TLS handshake is done. all.mu guards it.
 	secure bool
+
+	known    atomic.Bool
+	hurry    *time.Timer  // closes the connection of one who stays a stranger
+	received atomic.Int64 // bytes while the peer was a stranger
+	refused  atomic.Int32 // calls with a wrong signature
+	ended    atomic.Bool  // for a limit
 }
 
 // Close implements net.Conn.
@@ -31,24 +60,78 @@ func (c *connection) Close() error {
 	return c.Conn.Close()
 }
 
+// Read implements net.Conn.
+func (c *connection) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	if !c.known.Load() && c.received.Add(int64(n)) > int64(c.all.limits.StrangerBytes) {
+		c.end("stranger_bytes")
+	}
+	return n, err
+}
+
+// end closes the connection for a limit; whoever uses it finds out.
+func (c *connection) end(limit string) {
+	if c.ended.CompareAndSwap(false, true) {
+		c.all.metrics.limitHit(limit)
+		_ = c.Conn.Close()
+	}
+}
+
+// authenticated notes whether a call on the connection had a valid signature.
+func (c *connection) authenticated(valid bool) {
+	switch {
+	case valid && c.known.CompareAndSwap(false, true):
+		c.hurry.Stop()
+	case !valid && c.refused.Add(1) == maxRefused:
+		c.end("refused_calls")
+	}
+}
+
+// maxRefused is how many calls of one connection may have a wrong signature. To
+// check one costs more than to send it.
+const maxRefused = 16
+
+// add takes a connection in, or closes it where there are too many.
 func (cs *connections) add(raw net.Conn) *connection {
-	c := &connection{Conn: raw, all: cs}
+	c := &connection{Conn: raw, all: cs, address: addressOf(raw.RemoteAddr())}
+	c.hurry = time.AfterFunc(cs.limits.StrangerTime, func() {
+		if !c.known.Load() {
+			c.end("stranger_time")
+		}
+	})
+	limit := ""
+	if cs.rates.take(cs.clock(), c.address) != nil {
+		limit = "address_connects"
+	}
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
-	if cs.ending {
+	switch {
+	case cs.ending:
 		_ = raw.Close() // gRPC finds out
+	case len(cs.open) >= cs.limits.Connections:
+		limit = "connections"
+	case cs.count[c.address] >= cs.limits.AddressConnections:
+		limit = "address_connections"
+	}
+	if limit != "" {
+		c.end(limit)
 	}
 	cs.open[c] = struct{}{}
+	cs.count[c.address]++
 	cs.metrics.connections.Inc()
 	cs.metrics.connectionsAccepted.Inc()
 	return c
 }
 
 func (cs *connections) forget(c *connection) {
+	c.hurry.Stop()
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
 	if _, open := cs.open[c]; open {
 		delete(cs.open, c)
+		if cs.count[c.address]--; cs.count[c.address] == 0 {
+			delete(cs.count, c.address)
+		}
 		cs.metrics.connections.Dec()
 	}
 }
@@ -91,10 +174,31 @@ type noticing struct {
 // ServerHandshake implements credentials.TransportCredentials.
 func (n noticing) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
 	conn, info, err := n.TransportCredentials.ServerHandshake(raw)
-	if c, ok := raw.(*connection); ok && err == nil {
-		c.all.mu.Lock()
-		c.secure = true
-		c.all.mu.Unlock()
+	c, ok := raw.(*connection)
+	if err != nil || !ok {
+		return conn, info, err
 	}
-	return conn, info, err
+	c.all.mu.Lock()
+	c.secure = true
+	c.all.mu.Unlock()
+	tlsInfo, _ := info.(credentials.TLSInfo) // there is no other kind
+	return conn, connectionInfo{tlsInfo, c}, nil
+}
+
+// A connectionInfo is what a call knows of its connection.
+type connectionInfo struct {
+	credentials.TLSInfo
+	connection *connection
+}
+
+// ConnectionState returns what was agreed on in the TLS handshake.
+func (i connectionInfo) ConnectionState() tls.ConnectionState { return i.State }
+
+// noteSignature tells the connection of a call whether its signature was valid.
+func noteSignature(ctx context.Context, valid bool) {
+	if p, ok := peer.FromContext(ctx); ok {
+		if info, ok := p.AuthInfo.(connectionInfo); ok {
+			info.connection.authenticated(valid)
+		}
+	}
 }

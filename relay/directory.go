@@ -24,7 +24,9 @@ func (d directory) Register(ctx context.Context, request *api.RegisterRequest) (
 	if err != nil {
 		return nil, err
 	}
-	if _, err := d.authenticate(ctx, api.Directory_Register_FullMethodName, keyOf(record.Certificate)); err != nil {
+	_, err = d.authenticate(ctx, api.Directory_Register_FullMethodName, keyOf(record.Certificate))
+	noteSignature(ctx, err == nil)
+	if err != nil {
 		return nil, err
 	}
 	err = d.store.Register(ctx, Registration{

@@ -32,6 +32,7 @@ var (
 
 // Errors of rates.
 var (
+	errConnectRate      = errors.New("too many connections from the address in a short time") // nobody is told
 	errCallRate         = errors.New("too many calls of the device in a short time")
 	errSubmitRate       = errors.New("too many submits of the device in a short time")
 	errByteRate         = errors.New("too many bytes from the device in a short time")

@@ -28,6 +28,16 @@ type Limits struct {
 	Claims      int `help:"Key packages that an account may claim in an hour."`
 	ClaimsOfOne int `help:"Key packages of one and the same account among them."`
 
+	// A stranger is the peer of a connection on which no call with a valid signature
+	// was made. Connections count by address, or IPv6 network of 64 bits.
+	Connections        int           `help:"Open connections."`
+	AddressConnections int           `help:"Open connections from one address, or IPv6 network of 64 bits."`
+	AddressConnects    int           `help:"Connections that one address opens in a minute."`
+	StrangerTime       time.Duration `help:"How long a connection may be open before its first call with a valid signature."`
+	StrangerBytes      int           `help:"Bytes that a connection takes in before its first call with a valid signature."`
+	IdleTime           time.Duration `help:"How long a connection without a call stays open."`
+	HeaderBytes        int           `help:"Bytes in the header of a call."`
+
 	DeviceCalls          int `help:"Calls of a device in a minute, its connections for envelopes among them."`
 	DeviceSubmits        int `help:"Submits of a device in a minute."`
 	DeviceBytes          int `help:"Bytes that a device submits in a minute."`
@@ -65,6 +75,13 @@ func DefaultLimits() Limits {
 		KeyPackageLifetime:   75 * 24 * time.Hour,
 		Claims:               1200,
 		ClaimsOfOne:          20,
+		Connections:          20_000,
+		AddressConnections:   1000,
+		AddressConnects:      1200,
+		StrangerTime:         30 * time.Second,
+		StrangerBytes:        64 << 10,
+		IdleTime:             5 * time.Minute,
+		HeaderBytes:          8 << 10,
 		DeviceCalls:          600,
 		DeviceSubmits:        6000,
 		DeviceBytes:          64 << 20,
@@ -92,6 +109,10 @@ func (l Limits) check() error {
 		{"MailboxRows", int64(l.MailboxRows)}, {"MailboxBytes", l.MailboxBytes},
 		{"Retention", int64(l.Retention)}, {"ClockSkew", int64(l.ClockSkew)},
 		{"Nonces", int64(l.Nonces)}, {"NoncesPerDevice", int64(l.NoncesPerDevice)},
+		{"Connections", int64(l.Connections)}, {"AddressConnections", int64(l.AddressConnections)},
+		{"AddressConnects", int64(l.AddressConnects)}, {"StrangerTime", int64(l.StrangerTime)},
+		{"StrangerBytes", int64(l.StrangerBytes)}, {"IdleTime", int64(l.IdleTime)},
+		{"HeaderBytes", int64(l.HeaderBytes)},
 		{"DeviceCalls", int64(l.DeviceCalls)}, {"DeviceSubmits", int64(l.DeviceSubmits)},
 		{"DeviceBytes", int64(l.DeviceBytes)}, {"AccountSubmits", int64(l.AccountSubmits)},
 		{"AddressRegistrations", int64(l.AddressRegistrations)},

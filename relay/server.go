@@ -114,7 +114,7 @@ func New(config Config) (*Server, error) {
 	if s.metrics == nil {
 		s.metrics = NewMetrics()
 	}
-	s.conns = connections{metrics: s.metrics, open: make(map[*connection]struct{})}
+	s.conns = newConnections(s)
 	s.loopbackOnly.Store(true)
 	s.writer = newWriter(s)
 	s.grpc = s.newGRPC(config)
@@ -186,13 +186,15 @@ func transportOptions(config *tls.Config, limits Limits) []grpc.ServerOption {
 		grpc.Creds(noticing{credentials.NewTLS(config)}),
 		grpc.MaxRecvMsgSize(limits.maxFrame()),
 		grpc.ForceServerCodecV2(newBoundedCodec(limits)),
-		grpc.MaxHeaderListSize(8 << 10),
+		grpc.MaxHeaderListSize(uint32(limits.HeaderBytes)),
 		grpc.MaxConcurrentStreams(16),
-		grpc.ConnectionTimeout(10 * time.Second),
+		grpc.ConnectionTimeout(min(limits.StrangerTime, 10*time.Second)),
 		grpc.ReadBufferSize(0),
 		grpc.StaticStreamWindowSize(window),
 		grpc.StaticConnWindowSize(window),
-		grpc.KeepaliveParams(keepalive.ServerParameters{Time: time.Minute, Timeout: 20 * time.Second}),
+		grpc.KeepaliveParams(keepalive.ServerParameters{
+			Time: time.Minute, Timeout: 20 * time.Second, MaxConnectionIdle: limits.IdleTime,
+		}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 15 * time.Second, PermitWithoutStream: true}),
 		grpc.WaitForHandlers(true),
 	}

@@ -87,6 +87,7 @@ func listen(dir string, store relay.Store) (*relay.Server, net.Listener, error) 
 	limits.MailboxRows, limits.MailboxBytes = roomyMailbox, roomyMailbox*api.DefaultMaxMessage
 	limits.DeviceSubmits, limits.AccountSubmits, limits.DeviceBytes = unlimited, unlimited, unlimited
 	limits.DeviceCalls, limits.AddressRegistrations = unlimited, unlimited
+	limits.Connections, limits.AddressConnections, limits.AddressConnects = unlimited, unlimited, unlimited
 	server, err := relay.New(relay.Config{Store: store, Certificate: certificate, Limits: limits})
 	if err != nil {
 		return nil, nil, errors.Join(err, listener.Close())

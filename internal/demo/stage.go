@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/peer"
 
@@ -256,9 +255,9 @@ func (t *tap) unary(ctx context.Context, request any, _ *grpc.UnaryServerInfo, h
 
 func (t *tap) stream(server any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
 	if p, ok := peer.FromContext(stream.Context()); ok {
-		if info, ok := p.AuthInfo.(credentials.TLSInfo); ok {
+		if info, ok := p.AuthInfo.(interface{ ConnectionState() tls.ConnectionState }); ok {
 			t.mu.Lock()
-			t.tls = info.State
+			t.tls = info.ConnectionState()
 			t.mu.Unlock()
 		}
 	}
