@@ -15,14 +15,14 @@ const (
 
 func benchLoad(b *testing.B) bench.Config {
 	return bench.Config{
-		Pairs: benchPairs, Messages: max(b.N, benchPairs), Size: benchSize, Window: benchWindow, Dir: b.TempDir(),
+		Devices: benchPairs, Messages: max(b.N, benchPairs), Size: benchSize, Window: benchWindow, Dir: b.TempDir(),
 	}
 }
 
 // BenchmarkSaturation is the relay, 1:1: every message is accepted, delivered
 // and acknowledged. It is to reach 70 % of BenchmarkFloor in the same run.
 func BenchmarkSaturation(b *testing.B) {
-	result, err := bench.Run(b.Context(), benchLoad(b))
+	result, err := bench.Load(b.Context(), benchLoad(b))
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -39,10 +39,10 @@ func reportSaturation(b *testing.B, result bench.Result) {
 func BenchmarkLatency(b *testing.B) {
 	load := benchLoad(b)
 	load.Rate = 1000
-	result, err := bench.Run(b.Context(), load)
+	result, err := bench.Load(b.Context(), load)
 	if err != nil {
 		b.Fatal(err)
 	}
-	b.ReportMetric(float64(result.P50.Microseconds()), "p50-µs")
-	b.ReportMetric(float64(result.P99.Microseconds()), "p99-µs")
+	b.ReportMetric(float64(result.Latency.ValueAtPercentile(50))/1e3, "p50-µs")
+	b.ReportMetric(float64(result.Latency.ValueAtPercentile(99))/1e3, "p99-µs")
 }

@@ -14,9 +14,11 @@ import (
 	"sealpost/api"
 )
 
-// Config says what load to make.
+// Config says what to measure. What a scenario has no use for is ignored.
 type Config struct {
-	Pairs    int // of a sending and a receiving device
+	// Devices are pairs of a sending and a receiving device, connections, or the
+	// members of a group, as the scenario has it.
+	Devices  int
 	Messages int // in all
 	Size     int // of a payload in bytes, at least MinSize
 	Window   int // submits of one sender that are not answered yet
@@ -24,28 +26,28 @@ type Config struct {
 	// intervals; 0 means as many as possible. With a rate, latency counts from the
 	// moment when a message was due, so that a stall is not left out.
 	Rate int
-	// Dir is where the relay keeps its data; "" means a temporary directory.
-	Dir string
+	// Target is the relay; nil means one in this process, with its data in Dir.
+	Target *Target
+	Dir    string // "" means a temporary directory
 }
 
 // MinSize is the smallest payload, which holds the time of its submit.
 const MinSize = 8
 
-// Result is what was measured.
+// Result is what was measured of a load.
 type Result struct {
 	Messages           int
 	Elapsed            time.Duration // from the first submit to the last envelope
 	AcceptedPerSecond  float64
 	DeliveredPerSecond float64
-	// From submit to envelope.
-	P50, P99, Max time.Duration
-	// Processor time of relay and clients together.
+	Latency            *hdrhistogram.Histogram // nanoseconds from submit to envelope
+	// Processor time of this process.
 	CPUPerMessage time.Duration
 }
 
 func (c Config) check() error {
-	if c.Pairs < 1 || c.Messages < c.Pairs || c.Window < 1 || c.Rate < 0 {
-		return errors.New("a load has at least one pair, one message for each pair and a window of one")
+	if c.Devices < 1 || c.Messages < c.Devices || c.Window < 1 || c.Rate < 0 {
+		return errors.New("a load has at least one device, one message for each device and a window of one")
 	}
 	if c.Size < MinSize || c.Size > api.DefaultMaxMessage {
 		return fmt.Errorf("a payload has %d to %d bytes", MinSize, api.DefaultMaxMessage)
@@ -53,61 +55,66 @@ func (c Config) check() error {
 	return nil
 }
 
-// Run makes the load and measures it.
-func Run(ctx context.Context, c Config) (result Result, err error) {
+// Load makes a load and measures it.
+func Load(ctx context.Context, c Config) (result Result, err error) {
 	if err := c.check(); err != nil {
 		return Result{}, err
 	}
+	err = c.onTarget(func(t Target) error {
+		result, err = load(ctx, c, t)
+		return err
+	})
+	return result, err
+}
+
+// onTarget calls f with the relay, and starts one if none is given.
+func (c Config) onTarget(f func(Target) error) (err error) {
+	if c.Target != nil {
+		return f(*c.Target)
+	}
 	r, err := startRelay(c.Dir)
 	if err != nil {
-		return Result{}, fmt.Errorf("starting a relay: %w", err)
+		return fmt.Errorf("starting a relay: %w", err)
 	}
 	defer func() { err = errors.Join(err, r.stop()) }()
-	connected, err := r.connectPairs(ctx, c.Pairs)
+	return f(r.Target)
+}
+
+func load(ctx context.Context, c Config, t Target) (Result, error) {
+	pairs, end, err := t.pairs(ctx, c.Devices)
 	if err != nil {
-		return Result{}, fmt.Errorf("connecting: %w", err)
+		return Result{}, err
 	}
-	pairs := make([]Pair, len(connected))
-	for i, p := range connected {
-		defer p.close()
-		pairs[i] = p.Pair
-	}
+	defer end()
 	return Measure(ctx, c, pairs)
 }
 
-// Measure makes the load on lines that are connected: each of c.Pairs pairs.
+// Measure makes the load on lines that are connected: c.Devices pairs.
 func Measure(ctx context.Context, c Config, pairs []Pair) (Result, error) {
-	cpu := ProcessorTime()
+	cpu := processorTime()
 	run := run{Config: c, start: time.Now(), latency: newHistogram()}
 	group, ctx := errgroup.WithContext(ctx)
 	for i, p := range pairs {
-		share := (c.Messages + i) / c.Pairs
+		share := (c.Messages + i) / c.Devices
 		group.Go(func() error { return run.send(ctx, p, i, share) })
 		group.Go(func() error { return run.receive(p, share) })
 	}
 	if err := group.Wait(); err != nil {
 		return Result{}, err
 	}
-	used := ProcessorTime()
+	used := processorTime()
 	elapsed := time.Since(run.start)
 	return Result{
 		Messages:           c.Messages,
 		Elapsed:            elapsed,
 		AcceptedPerSecond:  perSecond(c.Messages, time.Duration(run.lastAccepted.Load())),
 		DeliveredPerSecond: perSecond(c.Messages, elapsed),
-		P50:                time.Duration(run.latency.ValueAtPercentile(50)),
-		P99:                time.Duration(run.latency.ValueAtPercentile(99)),
-		Max:                time.Duration(run.latency.Max()),
+		Latency:            run.latency,
 		CPUPerMessage:      (used - cpu) / time.Duration(c.Messages),
 	}, nil
 }
 
 func perSecond(n int, d time.Duration) float64 { return float64(n) / d.Seconds() }
-
-// newHistogram holds a microsecond to an hour, with three digits.
-func newHistogram() *hdrhistogram.Histogram {
-	return hdrhistogram.New(int64(time.Microsecond), int64(time.Hour), 3)
-}
 
 // A run is one measurement.
 type run struct {
@@ -125,7 +132,7 @@ func (r *run) due(sender, message int) time.Duration {
 	if r.Rate == 0 {
 		return 0
 	}
-	return time.Duration(float64(message*r.Pairs+sender) * float64(time.Second) / float64(r.Rate))
+	return time.Duration(float64(message*r.Devices+sender) * float64(time.Second) / float64(r.Rate))
 }
 
 func (r *run) send(ctx context.Context, p Pair, sender, count int) error {
@@ -181,11 +188,9 @@ func (r *run) receive(p Pair, count int) error {
 			return fmt.Errorf("receiving: not an envelope of %d bytes", r.Size)
 		}
 		took := time.Since(r.start) - submittedAt(envelope.GetPayload())
-		if err := latency.RecordValue(int64(took)); err != nil {
-			return fmt.Errorf("recording a latency: %w", err)
-		}
+		record(latency, took)
 		if n%ackEvery == 0 || n == count {
-			if err := p.ack(envelope.GetSequence()); err != nil {
+			if err := ack(p.Receiver, envelope.GetSequence()); err != nil {
 				return fmt.Errorf("acknowledging: %w", err)
 			}
 		}

@@ -1,55 +1,147 @@
 package cli
 
 import (
+	"bufio"
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
-	"time"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
 
+	"sealpost/identity"
 	"sealpost/internal/bench"
 )
 
 // benchCommand is sealpost bench.
 type benchCommand struct {
-	Pairs    int  `default:"16" help:"Pairs of a sending and a receiving device."`
-	Messages int  `default:"100000" help:"Messages in all."`
-	Size     int  `default:"300" help:"Bytes in a payload."`
-	Window   int  `default:"256" help:"Submits of one sender that are not answered yet."`
-	Rate     int  `default:"0" help:"Messages a second in all; 0 means as many as possible."`
-	JSON     bool `name:"json" help:"Print one JSON object."`
+	Scenario    string `arg:"" optional:"" enum:"saturate,steady,connect,idle,backlog,group" default:"saturate" help:"saturate (as many messages as possible), steady (at a rate), connect (a storm of connections), idle (what they cost), backlog (messages for devices that are away), group (one message to many)."`
+	Server      string `placeholder:"HOST:PORT" help:"Measure this server, which must let everybody register and whose limits apply. Without it, one is started."`
+	Fingerprint string `placeholder:"srv:..." help:"Key that the server must have (default: the one it shows)."`
+	Devices     int    `help:"Pairs of a sending and a receiving device, connections, or members of a group."`
+	Messages    int    `help:"Messages in all."`
+	Size        int    `help:"Bytes of a payload."`
+	Window      int    `help:"Messages of one sender that are not answered yet."`
+	Rate        int    `help:"Messages a second in all, for steady and backlog."`
+	JSON        bool   `name:"json" help:"Print one JSON object."`
 }
 
 // Run measures and prints.
-func (c *benchCommand) Run(env *environment) error {
-	result, err := bench.Run(env.ctx, bench.Config{
-		Pairs: c.Pairs, Messages: c.Messages, Size: c.Size, Window: c.Window, Rate: c.Rate,
-	})
+func (c *benchCommand) Run(env *environment) (err error) {
+	config := bench.Config{Devices: c.Devices, Messages: c.Messages, Size: c.Size, Window: c.Window, Rate: c.Rate}
+	switch {
+	case c.Server != "":
+		config.Target, err = c.target(env)
+	case c.Scenario == "idle": // whose memory must not be mixed with that of the clients
+		var stop func() error
+		config.Target, stop, err = startMeasured(env)
+		if err == nil {
+			defer func() { err = errors.Join(err, stop()) }()
+		}
+	}
+	if err != nil {
+		return err
+	}
+	report, err := bench.Run(env.ctx, c.Scenario, config)
 	if err != nil {
 		return fmt.Errorf("measuring: %w", err)
 	}
-	if c.JSON {
-		return c.printJSON(env, result)
+	return c.print(env, report)
+}
+
+func (c *benchCommand) target(env *environment) (*bench.Target, error) {
+	var id identity.ServerID
+	var err error
+	if c.Fingerprint != "" {
+		id, err = identity.ParseServerID(c.Fingerprint)
+	} else {
+		id, err = bench.Fingerprint(env.ctx, c.Server)
 	}
-	fmt.Fprintf(env.stdout, "%d messages of %d bytes, %d pairs, a window of %d, in %v\n",
-		result.Messages, c.Size, c.Pairs, c.Window, result.Elapsed.Round(time.Millisecond))
-	fmt.Fprintf(env.stdout, "accepted   %10.0f /s\ndelivered  %10.0f /s\n", result.AcceptedPerSecond, result.DeliveredPerSecond)
-	fmt.Fprintf(env.stdout, "latency    %10v p50  %v p99  %v max  (submit to envelope)\n", result.P50, result.P99, result.Max)
-	fmt.Fprintf(env.stdout, "processor  %10v a message  (relay and clients together)\n", result.CPUPerMessage)
+	return &bench.Target{Address: c.Server, ID: id}, err
+}
+
+func (c *benchCommand) print(env *environment, report bench.Report) error {
+	if c.JSON {
+		if err := json.NewEncoder(env.stdout).Encode(report); err != nil {
+			return fmt.Errorf("printing: %w", err)
+		}
+		return nil
+	}
+	width := 0
+	for _, f := range report.Figures {
+		width = max(width, len(f.Name))
+	}
+	for _, f := range report.Figures {
+		digits := 0
+		if f.Value < 100 {
+			digits = 2
+		}
+		fmt.Fprintf(env.stdout, "%-*s  %12.*f %s\n", width, f.Name, digits, f.Value, f.Unit)
+	}
 	return nil
 }
 
-func (c *benchCommand) printJSON(env *environment, r bench.Result) error {
-	err := json.NewEncoder(env.stdout).Encode(map[string]any{
-		"pairs": c.Pairs, "messages": r.Messages, "size_bytes": c.Size, "window": c.Window, "rate": c.Rate,
-		"elapsed_seconds":      r.Elapsed.Seconds(),
-		"accepted_per_second":  r.AcceptedPerSecond,
-		"delivered_per_second": r.DeliveredPerSecond,
-		"latency_p50_us":       r.P50.Microseconds(),
-		"latency_p99_us":       r.P99.Microseconds(),
-		"latency_max_us":       r.Max.Microseconds(),
-		"cpu_per_message_ns":   r.CPUPerMessage.Nanoseconds(),
-	})
+// unlimited is a setting that no load reaches.
+const unlimited = "1000000000"
+
+// startMeasured starts this program as a server in a process of its own.
+func startMeasured(env *environment) (*bench.Target, func() error, error) {
+	self, err := os.Executable()
 	if err != nil {
-		return fmt.Errorf("printing: %w", err)
+		return nil, nil, fmt.Errorf("starting a server: %w", err)
 	}
-	return nil
+	dir, err := os.MkdirTemp("", "sealpost-bench-")
+	if err != nil {
+		return nil, nil, fmt.Errorf("starting a server: %w", err)
+	}
+	ctx, cancel := context.WithCancel(context.WithoutCancel(env.ctx))
+	args := []string{"server", "--listen=127.0.0.1:0", "--data=" + dir}
+	for _, limit := range []string{"connections", "address-connections", "address-connects", "address-registrations"} {
+		args = append(args, "--limit-"+limit+"="+unlimited)
+	}
+	server := exec.CommandContext(ctx, self, args...)
+	server.Cancel = func() error { return server.Process.Signal(syscall.SIGTERM) }
+	stop := func() error {
+		cancel()
+		err := server.Wait()
+		if errors.Is(err, context.Canceled) {
+			err = nil // as it should end
+		}
+		return errors.Join(err, os.RemoveAll(dir))
+	}
+	out, err := server.StdoutPipe()
+	if err == nil {
+		err = server.Start()
+	}
+	if err != nil {
+		cancel()
+		return nil, nil, errors.Join(fmt.Errorf("starting a server: %w", err), os.RemoveAll(dir))
+	}
+	target, err := readGreeting(out)
+	if err != nil {
+		return nil, nil, errors.Join(fmt.Errorf("starting a server: %w", err), stop())
+	}
+	target.PID = server.Process.Pid
+	return target, stop, nil
+}
+
+// readGreeting reads what a server prints at its start, up to its fingerprint.
+func readGreeting(out io.Reader) (*bench.Target, error) {
+	target := &bench.Target{}
+	lines := bufio.NewScanner(out)
+	for lines.Scan() {
+		name, value, _ := strings.Cut(lines.Text(), " ")
+		switch name {
+		case "address":
+			target.Address = strings.TrimSpace(value)
+		case "fingerprint":
+			id, err := identity.ParseServerID(strings.TrimSpace(value))
+			target.ID = id
+			return target, err
+		}
+	}
+	return nil, errors.New("it does not say its address")
 }
