@@ -96,8 +96,6 @@ func (s fuzzStore) AddNonces(context.Context, []Nonce) error { return nil }
 
 func (s fuzzStore) Nonces(context.Context, time.Time) ([]Nonce, error) { return nil, nil }
 
-func (s fuzzStore) ExpireNonces(context.Context, time.Time) error { return nil }
-
 func (s fuzzStore) PublishKeyPackages(_ context.Context, p Publication) (int, error) {
 	if len(p.KeyPackages) > p.MaxStock || len(p.LastResort) > maxKeyPackage {
 		s.t.Errorf("%d key packages, a last resort of %d bytes", len(p.KeyPackages), len(p.LastResort))

@@ -77,7 +77,7 @@ func NewMetrics() *Metrics {
 		keyPackages:    claimed.WithLabelValues("stock"),
 		lastResorts:    claimed.WithLabelValues("last_resort"),
 		expired:        counter("envelopes_expired_total", "Envelopes deleted because nobody fetched them in time."),
-		recordsExpired: counters("records_expired_total", "Submit ids, key packages and invitations deleted because their time was over.", "kind"),
+		recordsExpired: counters("records_expired_total", "Submit ids, nonces, key packages and invitations deleted because their time was over.", "kind"),
 		internalErrors: counter("internal_errors_total", "Errors of the relay itself, each with a line in the log."),
 	}
 }
@@ -86,6 +86,7 @@ func NewMetrics() *Metrics {
 func (m *Metrics) expire(gone Expired) {
 	m.expired.Add(float64(gone.Envelopes))
 	m.recordsExpired.WithLabelValues("submit_id").Add(float64(gone.SubmitIDs))
+	m.recordsExpired.WithLabelValues("nonce").Add(float64(gone.Nonces))
 	m.recordsExpired.WithLabelValues("key_package").Add(float64(gone.KeyPackages))
 	m.recordsExpired.WithLabelValues("invite").Add(float64(gone.Invites))
 }

@@ -17,8 +17,6 @@ type NonceStore interface {
 	AddNonces(ctx context.Context, nonces []Nonce) error
 	// Nonces returns what was added with a time not before since.
 	Nonces(ctx context.Context, since time.Time) ([]Nonce, error)
-	// ExpireNonces deletes what was added with an earlier time.
-	ExpireNonces(ctx context.Context, before time.Time) error
 }
 
 // A Nonce is of a request that was made.

@@ -272,11 +272,8 @@ func (s *Server) sweepForever(ctx context.Context) {
 // sweep deletes what is older than the retention, or has come to its end.
 func (s *Server) sweep(ctx context.Context) {
 	now := s.clock()
-	gone, err := s.store.Expire(ctx, Due{Before: now.Add(-s.limits.Retention), At: now})
+	gone, err := s.store.Expire(ctx, Due{Before: now.Add(-s.limits.Retention), Nonces: now.Add(-s.nonces.lifetime), At: now})
 	if err != nil && ctx.Err() == nil {
-		s.logInternal(err)
-	}
-	if err := s.store.ExpireNonces(ctx, now.Add(-s.nonces.lifetime)); err != nil {
 		s.logInternal(err)
 	}
 	s.metrics.expire(gone)

@@ -75,11 +75,12 @@ type Store interface {
 // Due says what expires.
 type Due struct {
 	Before time.Time // envelopes accepted before, and remembered submit ids
+	Nonces time.Time // nonces of requests made before
 	At     time.Time // key packages and invitations that end by then
 }
 
 // Expired counts what expired.
-type Expired struct{ Envelopes, SubmitIDs, KeyPackages, Invites int }
+type Expired struct{ Envelopes, SubmitIDs, Nonces, KeyPackages, Invites int }
 
 // A DeviceStatus is what a device is told at the beginning of a line.
 type DeviceStatus struct {

@@ -31,6 +31,7 @@ func (s *Store) Expire(ctx context.Context, due relay.Due) (relay.Expired, error
 	}{
 		{"envelopes", &gone.Envelopes, s.expireEntries(due.Before)},
 		{"submit ids", &gone.SubmitIDs, s.expireSubmissions(due.Before)},
+		{"nonces", &gone.Nonces, s.expireWith(&s.writer.expireNonces, due.Nonces)},
 		{"key packages", &gone.KeyPackages, s.expireWith(&s.writer.expireKeyPackages, due.At)},
 		{"last key packages", &gone.KeyPackages, s.expireWith(&s.writer.expireLastResorts, due.At)},
 		{"invitations", &gone.Invites, s.expireWith(&s.writer.expireInvites, due.At)},
@@ -139,7 +140,7 @@ func (s *Store) expireSubmissions(before time.Time) expiryStep {
 	}
 }
 
-// expireWith runs a statement that deletes what ended by a time, up to a number of
+// expireWith runs a statement that deletes what is due at a time, up to a number of
 // rows.
 func (s *Store) expireWith(statement *statement, at time.Time) expiryStep {
 	return func(context.Context) (gone int, more bool, err error) {

@@ -37,11 +37,18 @@ func TestExpireInSteps(t *testing.T) {
 		if _, err := s.PublishKeyPackages(t.Context(), publication); err != nil {
 			t.Fatal(err)
 		}
+		nonces := make([]relay.Nonce, n)
+		for i := range nonces {
+			nonces[i] = relay.Nonce{Device: alice, Nonce: batch.Submissions[i].ID, At: time.Unix(at, 0)}
+		}
+		if err := s.AddNonces(t.Context(), nonces); err != nil {
+			t.Fatal(err)
+		}
 	}
 	fill(1_000_000, old)
 	fill(2_000_000, fresh)
-	due := relay.Due{Before: time.Unix(2_000_000, 0), At: time.Unix(1_999_999, 0)}
-	for _, want := range []relay.Expired{{Envelopes: 2 * old, KeyPackages: old}, {}} {
+	due := relay.Due{Before: time.Unix(2_000_000, 0), Nonces: time.Unix(2_000_000, 0), At: time.Unix(1_999_999, 0)}
+	for _, want := range []relay.Expired{{Envelopes: 2 * old, Nonces: old, KeyPackages: old}, {}} {
 		if gone, err := s.Expire(t.Context(), due); err != nil || gone != want {
 			t.Errorf("%+v expired, %v; want %+v", gone, err, want)
 		}

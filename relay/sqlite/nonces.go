@@ -43,13 +43,3 @@ func (s *Store) Nonces(ctx context.Context, since time.Time) (nonces []relay.Non
 	})
 	return nonces, err
 }
-
-// ExpireNonces implements relay.NonceStore.
-func (s *Store) ExpireNonces(_ context.Context, before time.Time) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if err := s.transaction(s.writer.expireNonces.int(1, before.Unix()).exec); err != nil {
-		return fmt.Errorf("forgetting which requests were made: %w", err)
-	}
-	return nil
-}

@@ -96,7 +96,7 @@ func (w *writer) prepare() error {
 		&w.expireLastResorts: `DELETE FROM last_resort WHERE mailbox IN (SELECT mailbox FROM last_resort WHERE expires_at <= ? LIMIT ?)`,
 
 		&w.addNonce:     `INSERT OR IGNORE INTO nonce (at, device, nonce) VALUES (?, ?, ?)`,
-		&w.expireNonces: `DELETE FROM nonce WHERE at < ?`,
+		&w.expireNonces: `DELETE FROM nonce WHERE (at, device, nonce) IN (SELECT at, device, nonce FROM nonce WHERE at < ? LIMIT ?)`,
 	})
 }
 

@@ -36,8 +36,11 @@ func testNonces(t *testing.T, s *suite) {
 	want(early.At.Add(time.Second), late)
 	s.reopen()
 	want(late.At, late)
-	if err := s.store.ExpireNonces(t.Context(), late.At); err != nil {
-		t.Fatal(err)
+	for _, n := range []int{1, 0} {
+		gone, err := s.store.Expire(t.Context(), relay.Due{Nonces: late.At})
+		if err != nil || gone != (relay.Expired{Nonces: n}) {
+			t.Fatalf("%+v expired, %v; want %d nonces", gone, err, n)
+		}
 	}
 	want(early.At, late)
 	want(late.At.Add(time.Second))
