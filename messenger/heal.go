@@ -29,6 +29,9 @@ const (
 	// group for the conversation.
 	asksBeforeNew = 3
 
+	// asksBeforeNotice is how often a device asks in vain before the person is told.
+	asksBeforeNotice = 5
+
 	// helpDelay is the longest time before a member answers a request. It is random,
 	// so that not all do at once.
 	helpDelay = 3 * time.Second
@@ -294,12 +297,27 @@ func (s *session) askAgain(ctx context.Context) error {
 					return err
 				}
 			}
+			if g.asked == asksBeforeNotice {
+				if err := s.tellUnanswered(u, g); err != nil {
+					return err
+				}
+			}
 			return s.ask(u, g)
 		}); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// tellUnanswered says that the members do not take us in again. One of them may have
+// removed us while we could not hear it.
+func (s *session) tellUnanswered(u *unit, g *group) error {
+	v, err := conversationByRow(u, u, g.conversation)
+	if err != nil || v.state != Active {
+		return err
+	}
+	return addNotice(u, v, KindWarning, "", "nobody in the group has taken this device in again yet; if you were removed meanwhile, ask somebody there to add you")
 }
 
 // beginAnew queues a new group for a conversation whose old one nobody can go on

@@ -203,6 +203,13 @@ func (w *world) run() {
 	}
 	w.tuning.sealed = w.noteRoster
 	w.startRelay()
+	defer func() {
+		for _, d := range w.devices {
+			d.stop()
+		}
+		w.stopRelay(true)
+		synctest.Wait()
+	}()
 	n := 2 + w.rng.IntN(4)
 	if w.rng.IntN(25) == 0 {
 		n = 6 + w.rng.IntN(15)
@@ -217,11 +224,6 @@ func (w *world) run() {
 	}
 	w.heal()
 	w.check()
-	for _, d := range w.devices {
-		d.stop()
-	}
-	w.stopRelay(true)
-	synctest.Wait()
 }
 
 func (w *world) must(err error) {
@@ -553,7 +555,7 @@ func (w *world) heal() {
 	w.settle("after a last round")
 }
 
-const settling = 48 * time.Hour
+const settling = 12 * time.Hour
 
 func (w *world) settle(when string) {
 	deadline := time.Now().Add(settling)
@@ -580,11 +582,15 @@ func (w *world) stuck() []string {
 			all = append(all, string(d.name)+" is off")
 			continue
 		}
+		for _, in := range w.all {
+			if w.lost(d, in) && w.expected(d, in) {
+				all = append(all, string(d.name)+" cannot follow")
+			}
+		}
 		for what, query := range map[string]string{
-			"has something to send": "SELECT count(*) FROM outbox",
-			"waits for a commit":    "SELECT count(*) FROM groups WHERE state = 2 AND awaited > epoch",
-			"cannot follow": `SELECT count(*) FROM groups g JOIN conversations v ON v.id = g.conversation
-				WHERE g.state IN (1, 3) AND v.state = 1 AND NOT EXISTS (SELECT 1 FROM groups n WHERE n.conversation = v.id AND n.state = 2)`,
+			"has something to send": `SELECT count(*) FROM outbox o WHERE NOT EXISTS (
+				SELECT 1 FROM groups g WHERE g.conversation = o.conversation AND g.state = 3)`,
+			"waits for a commit": "SELECT count(*) FROM groups WHERE state = 2 AND awaited > epoch",
 		} {
 			var n int
 			w.must(d.client.store.reader.QueryRow(query).Scan(&n))
@@ -595,6 +601,37 @@ func (w *world) stuck() []string {
 	}
 	slices.Sort(all)
 	return all
+}
+
+// lost says whether a device asks to be taken into a conversation again.
+func (w *world) lost(d *device, in ConversationID) bool {
+	v, err := d.client.Conversation(context.Background(), in)
+	return err == nil && v.State == Active && v.Healing
+}
+
+// expected says whether others count a device among the members. Who was removed
+// while it could not hear it asks in vain.
+func (w *world) expected(d *device, in ConversationID) bool {
+	others := 0
+	for _, other := range w.devices {
+		if other == d || other.client == nil || !w.stayed(other, in) || w.lost(other, in) {
+			continue
+		}
+		others++
+		v, err := other.client.findConversation(context.Background(), other.client.store.reader, in)
+		w.must(err)
+		g, err := currentGroup(context.Background(), other.client.store.reader, v.id)
+		w.must(err)
+		if g == nil {
+			continue
+		}
+		members, err := listMembers(context.Background(), other.client.store.reader, g.id)
+		w.must(err)
+		if hasDevice(members, d.client.Self().DeviceID) {
+			return true
+		}
+	}
+	return others == 0
 }
 
 // check holds the invariants against what every device has.
