@@ -38,12 +38,15 @@ func (c *Client) stockKeyPackages(ctx context.Context, stock uint32, fresh bool)
 	if int(stock) >= c.tuning.lowStock && lastResort {
 		return nil
 	}
+	if fresh {
+		stock = 0 // their private parts may be gone: the relay drops them
+	}
 	n := max(0, c.tuning.stockSize-int(stock))
 	waiting, err := c.unpublished(ctx)
 	if err != nil {
 		return err
 	}
-	request := new(api.PublishKeyPackagesRequest)
+	request := &api.PublishKeyPackagesRequest{ReplaceStock: fresh}
 	request.KeyPackages = waiting[:min(len(waiting), n)]
 	err = c.commit(ctx, func(u *unit) error {
 		if _, err := u.ExecContext(u, "DELETE FROM key_packages WHERE expires_at <= ?", u.now.UnixMilli()); err != nil {

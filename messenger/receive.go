@@ -356,6 +356,10 @@ func (s *session) takeCommit(ctx context.Context, in incoming, g *group, mg *mls
 		return s.refuseCommit(ctx, in, g)
 	}
 	held, err := s.holdForKeys(ctx, in, g, ch.added)
+	if errors.Is(err, errClaim) {
+		s.log.Warn("a commit adds somebody under a name that is another's")
+		return s.refuseCommit(ctx, in, g)
+	}
 	if held || err != nil {
 		s.groups.forget(g.id)
 		return err
@@ -421,10 +425,14 @@ func (s *session) holdForKeys(ctx context.Context, in incoming, g *group, added 
 		if known == nil || known.AccountKey == m.accountKey {
 			continue
 		}
+		waits, err := s.changedKey(ctx, m)
+		if err != nil {
+			return false, err
+		}
+		if !waits {
+			continue
+		}
 		return true, s.commit(ctx, func(u *unit) error {
-			if err := s.noteNewKey(u, known, m.accountKey); err != nil {
-				return err
-			}
 			if err := await(u, g, g.epoch+1); err != nil {
 				return err
 			}
