@@ -13,6 +13,7 @@ const checkpointPages = 4000
 // A checkpointer copies the write-ahead log back into the database, on a
 // goroutine and a connection of its own, so that no commit waits for most of it.
 type checkpointer struct {
+	turn   sync.Mutex // held while conn is used, and taken before writer
 	conn   *sqlite3.Conn
 	writer *sync.Mutex // held while somebody writes
 	told   *metrics
@@ -57,6 +58,8 @@ func (c *checkpointer) run() {
 // the log start from its beginning again. An error, such as a full disk, leaves
 // the log as it is; the next commit wakes the checkpointer again.
 func (c *checkpointer) checkpoint() {
+	c.turn.Lock()
+	defer c.turn.Unlock()
 	defer timed(c.told.checkpoint)()
 	if _, _, err := c.conn.WALCheckpoint("main", sqlite3.CHECKPOINT_PASSIVE); err != nil {
 		c.told.checkpointsFailed.Inc()
@@ -76,6 +79,8 @@ func (c *checkpointer) stop() {
 // gives up at once where a reader is in the way, such as a backup, for the writer
 // waits meanwhile; the next sweep tries again.
 func (c *checkpointer) truncate() {
+	c.turn.Lock()
+	defer c.turn.Unlock()
 	if _, _, err := c.conn.WALCheckpoint("main", sqlite3.CHECKPOINT_PASSIVE); err != nil {
 		return
 	}
