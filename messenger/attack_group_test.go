@@ -153,6 +153,8 @@ func TestAttackC3Fork(t *testing.T) {
 	for range maxFailures {
 		alice.say(in, "from the first branch")
 	}
+	bob.awaitAside(maxFailures, errCannotOpen)
+	carol.awaitAside(maxFailures, errCannotOpen)
 	// They heal: all are in one group again, and read the same.
 	for _, p := range people {
 		p.until("it is in alice's branch", func() bool { v := p.conversation(in); return v.Name == "first" && !v.Healing })
@@ -166,8 +168,10 @@ func TestAttackC3Fork(t *testing.T) {
 			return slices.Contains(texts, "healed alice") && slices.Contains(texts, "healed bob") && slices.Contains(texts, "healed carol")
 		})
 	}
-	if !bob.hasRow(in, "[warning]") || !carol.hasRow(in, "[warning]") {
-		t.Errorf("they are not told: bob has %q, carol %q", bob.rows(in), carol.rows(in))
+	for _, p := range []*person{bob, carol} {
+		if !p.hasRow(in, "[warning]") {
+			t.Errorf("%s is not told: %q", p.name(), p.rows(in))
+		}
 	}
 }
 

@@ -19,7 +19,7 @@ import (
 func newEnemy(t testing.TB, change ...func(*realRelay)) (*realRelay, *malice.Relay) {
 	t.Helper()
 	enemy := new(malice.Relay)
-	r := &realRelay{t: t, dir: t.TempDir(), address: "127.0.0.1:0", limits: defaultLimits(), options: enemy.ServerOptions(), tap: newTap()}
+	r := &realRelay{t: t, dir: t.TempDir(), address: "127.0.0.1:0", limits: defaultLimits(), options: enemy.ServerOptions()}
 	for _, c := range change {
 		c(r)
 	}

@@ -312,11 +312,17 @@ func (s *session) handle(ctx context.Context, frame *api.ServerFrame) error {
 	return nil // a frame of a later version
 }
 
+// maxSequence is the greatest sequence number that a relay gives.
+const maxSequence = 1<<63 - 1
+
 // takeDeferred takes in what came, in order, up to what depends on a commit of ours
 // about which the relay has not said whether it took it.
 func (s *session) takeDeferred(ctx context.Context) error {
 	for len(s.deferred) > 0 {
 		envelope := s.deferred[0]
+		if envelope.GetSequence() > maxSequence {
+			return fmt.Errorf("%w: it numbers what it delivers beyond all bounds", ErrServerUnavailable)
+		}
 		waits, err := s.dependsOnCommit(ctx, envelope)
 		if err != nil || waits {
 			return err
