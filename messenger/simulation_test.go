@@ -27,7 +27,7 @@ import (
 )
 
 var (
-	simulationSchedules = flag.Int("simulation.schedules", 25, "how many schedules TestSimulation runs; SIMULATION_SCHEDULES in the environment goes before it")
+	simulationSchedules = flag.Int("simulation.schedules", 10, "how many schedules TestSimulation runs; SIMULATION_SCHEDULES in the environment goes before it")
 	simulationSeed      = flag.Uint64("simulation.seed", 0, "run only the schedule of this seed, and log it")
 )
 
