@@ -45,7 +45,9 @@ const (
 	// A Welcome, in envelopes only.
 	Kind_KIND_WELCOME Kind = 3
 	// What a device asks of others about a group that it cannot follow: at most
-	// 64 KiB by default. It is for recipients and belongs to no epoch.
+	// 64 KiB by default. It is for recipients and belongs to no epoch. With a group it
+	// goes only to those of them who are on its delivery list: from a device that
+	// does not know which.
 	Kind_KIND_REQUEST Kind = 4
 )
 
@@ -748,12 +750,14 @@ type Submit struct {
 	// 16 random bytes chosen by the client. The first answer Accepted to an id is
 	// final: a repeat gets it again and delivers nothing.
 	Id []byte `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	// Device ids, 16 bytes each, no duplicates. None where group is set.
+	// Device ids, 16 bytes each, no duplicates. None where group is set, but for a
+	// request.
 	Recipients [][]byte `protobuf:"bytes,2,rep,name=recipients,proto3" json:"recipients,omitempty"`
 	Kind       Kind     `protobuf:"varint,3,opt,name=kind,proto3,enum=sealpost.v1.Kind" json:"kind,omitempty"`
 	// Opaque to the relay. Its limit depends on kind.
 	Payload []byte `protobuf:"bytes,4,opt,name=payload,proto3" json:"payload,omitempty"`
 	// Where in a group it belongs. The sender must be on the group's delivery list.
+	// The epoch of a request does not matter.
 	Group *GroupEpoch `protobuf:"bytes,5,opt,name=group,proto3" json:"group,omitempty"`
 	// Set for an MLS Commit, which is of KIND_HANDSHAKE and ends the epoch in group.
 	Commit        *Commit `protobuf:"bytes,6,opt,name=commit,proto3" json:"commit,omitempty"`

@@ -19,7 +19,7 @@ const (
 const MaxEpoch = 1<<63 - 2
 
 // A GroupEpoch names an epoch of a group. A submission passes only in the group's
-// current one.
+// current one, but for a request.
 type GroupEpoch struct {
 	ID    string // 16 to 64 bytes
 	Epoch uint64 // at most MaxEpoch
@@ -60,12 +60,16 @@ func (e StaleEpochError) Unwrap() error { return ErrStaleEpoch }
 // parseGroup checks what a submit says of its group, and sets it.
 func (s *Server) parseGroup(submission *Submission, frame *api.Submit) error {
 	id, epoch := frame.GetGroup().GetId(), frame.GetGroup().GetEpoch()
-	inEpoch := submission.Kind == api.Kind_KIND_APPLICATION || submission.Kind == api.Kind_KIND_HANDSHAKE
-	if !inEpoch || len(id) < minGroupID || len(id) > maxGroupID || epoch > MaxEpoch || len(frame.GetRecipients()) > 0 {
+	if len(id) < minGroupID || len(id) > maxGroupID || epoch > MaxEpoch {
 		return errMalformed
 	}
 	submission.Group = &GroupEpoch{ID: string(id), Epoch: epoch}
-	if frame.GetCommit() == nil {
+	switch {
+	case submission.Kind == api.Kind_KIND_REQUEST && frame.GetCommit() == nil:
+		return s.parseRecipients(submission, frame)
+	case len(frame.GetRecipients()) > 0:
+		return errMalformed
+	case frame.GetCommit() == nil:
 		return nil
 	}
 	return s.parseCommit(submission, frame.GetCommit())

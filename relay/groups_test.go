@@ -100,6 +100,21 @@ func TestGroup(t *testing.T) {
 	d.ofGroup(api.Kind_KIND_HANDSHAKE, "carol is out", 2, four...)
 	d.accepted(help)
 	a.envelope("help")
+
+	// Who does not know which of them are members asks those that are.
+	lost := toGroup("who are you", 0)
+	lost.Kind, lost.Recipients = api.Kind_KIND_REQUEST, deviceIDs(carol, alice, dave)
+	c.rejected(lost, api.Reason_REASON_NOT_A_MEMBER)
+	d.accepted(lost)
+	a.ofGroup(api.Kind_KIND_REQUEST, "who are you", 3, alice, bob, dave)
+	erin := r.registered("erin")
+	for _, p := range []*device{bob, carol, dave} {
+		p.mailbox(erin, func(e *api.Envelope) {
+			if string(e.GetPayload()) == "who are you" {
+				t.Error("somebody else was asked")
+			}
+		})
+	}
 }
 
 func TestMalformedGroupSubmits(t *testing.T) {
@@ -119,7 +134,8 @@ func TestMalformedGroupSubmits(t *testing.T) {
 		"an application message":     func(s *api.Submit) { s.Kind = api.Kind_KIND_APPLICATION },
 		"a Welcome":                  func(s *api.Submit) { s.Kind = api.Kind_KIND_WELCOME },
 		"a Welcome alone":            func(s *api.Submit) { s.Kind, s.Commit = api.Kind_KIND_WELCOME, nil },
-		"a request in a group":       func(s *api.Submit) { s.Kind, s.Commit = api.Kind_KIND_REQUEST, nil },
+		"a request as a commit":      func(s *api.Submit) { s.Kind, s.Recipients = api.Kind_KIND_REQUEST, deviceIDs(bob) },
+		"a request of nobody":        func(s *api.Submit) { s.Kind, s.Commit = api.Kind_KIND_REQUEST, nil },
 		"no members":                 func(s *api.Submit) { s.Commit.Members = nil },
 		"without the sender":         func(s *api.Submit) { s.Commit.Members = deviceIDs(bob, carol) },
 		"not ascending":              func(s *api.Submit) { slices.Reverse(s.Commit.Members) },

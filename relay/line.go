@@ -206,24 +206,28 @@ func (s *Server) parseSubmit(sender identity.DeviceID, frame *api.Submit) (Submi
 	if frame.GetGroup() != nil || frame.GetCommit() != nil {
 		return submission, s.parseGroup(&submission, frame)
 	}
+	return submission, s.parseRecipients(&submission, frame)
+}
+
+func (s *Server) parseRecipients(submission *Submission, frame *api.Submit) error {
 	n := len(frame.GetRecipients())
 	if n == 0 || n > s.limits.Recipients {
-		return submission, errMalformed
+		return errMalformed
 	}
 	submission.Recipients = make([]identity.DeviceID, n)
 	seen := make(map[identity.DeviceID]struct{}, n)
 	for i, b := range frame.GetRecipients() {
 		id, err := identity.DeviceIDFromBytes(b)
 		if err != nil {
-			return submission, errMalformed
+			return errMalformed
 		}
 		submission.Recipients[i] = id
 		seen[id] = struct{}{}
 	}
 	if len(seen) != n {
-		return submission, errMalformed
+		return errMalformed
 	}
-	return submission, nil
+	return nil
 }
 
 // answer sends what became of a submission.

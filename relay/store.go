@@ -137,7 +137,8 @@ type Submission struct {
 	ID     [api.SubmitIDSize]byte
 	// Recipients has no duplicates. Outside a group there is at least one; for a
 	// group the store sets it to the delivery list without the sender, and without
-	// those whom a commit removes and whose mailboxes are full.
+	// those whom a commit removes and whose mailboxes are full. A request in a group
+	// comes with recipients, and the store leaves those who are on the list.
 	Recipients []identity.DeviceID
 	Kind       api.Kind
 	Payload    []byte

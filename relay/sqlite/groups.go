@@ -70,14 +70,22 @@ func (w *batchWrite) submitToGroup(key submissionKey, s *relay.Submission) error
 	return err
 }
 
-// listeners sets the recipients to the delivery list without the sender, and
-// returns their mailboxes, all with room. Whom a commit removes is left out where
-// there is none: nobody could remove a device with a full mailbox otherwise.
+// listeners sets the recipients to the delivery list without the sender, or for a
+// request to those of them who are on it, and returns their mailboxes, all with room.
+// Whom a commit removes is left out where there is none: nobody could remove a device
+// with a full mailbox otherwise.
 func (w *batchWrite) listeners(s *relay.Submission, g *group) ([]int64, error) {
+	var asked map[identity.DeviceID]bool
+	if s.Kind == api.Kind_KIND_REQUEST {
+		asked = make(map[identity.DeviceID]bool, len(s.Recipients))
+		for _, device := range s.Recipients {
+			asked[device] = true
+		}
+	}
 	mailboxes := make([]int64, 0, len(g.list.devices))
 	s.Recipients = make([]identity.DeviceID, 0, len(g.list.devices))
 	for i, device := range g.list.devices {
-		if device == s.Sender {
+		if device == s.Sender || (asked != nil && !asked[device]) {
 			continue
 		}
 		err := w.room(device, g.list.mailboxes[i], usage{1, int64(len(s.Payload))})
@@ -112,7 +120,7 @@ func (w *batchWrite) groupOf(s *relay.Submission) (*group, error) {
 	if ahead && s.Group.Epoch > g.epoch {
 		return w.restored(s, g)
 	}
-	if g.epoch != s.Group.Epoch {
+	if g.epoch != s.Group.Epoch && s.Kind != api.Kind_KIND_REQUEST {
 		return nil, relay.StaleEpochError{Current: g.epoch}
 	}
 	return g, nil
