@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -152,12 +153,15 @@ func (s *session) stageCreation(ctx context.Context, e *entry, v *conversation, 
 // take the name of a group before it is made.
 const groupIDSize = 32
 
+// nextIncarnation is more than that of every group of a conversation that we know of.
+// It is the time, in seconds since 1970 UTC, since a restored copy does not know of all.
 func (s *session) nextIncarnation(ctx context.Context, v *conversation) (uint32, error) {
 	var last uint32
 	if err := s.store.reader.QueryRowContext(ctx, "SELECT coalesce(max(incarnation), 0) FROM groups WHERE conversation = ?", v.id).Scan(&last); err != nil {
 		return 0, s.storeFailure(ctx, err)
 	}
-	return last + min(1, ^uint32(0)-last), nil
+	now := uint32(min(max(s.clock().Unix(), 0), math.MaxUint32))
+	return max(last+min(1, math.MaxUint32-last), now), nil
 }
 
 // lastAdmins returns the administrators of the conversation's last group and those
@@ -206,7 +210,7 @@ func (s *session) stage(u *unit, e *entry, g *group, mg *mls.Group, options mls.
 	if err != nil {
 		return err
 	}
-	next, welcomed, err := rosterAfter(members, options, mg.Proposals())
+	next, welcomed, err := rosterAfter(members, options, othersLeaving(mg))
 	if err != nil {
 		return err
 	}
@@ -225,6 +229,15 @@ func (s *session) stage(u *unit, e *entry, g *group, mg *mls.Group, options mls.
 	e.group, e.epoch, e.sealed, e.welcome = &g.id, g.epoch, pending.Commit, pending.Welcome
 	e.members, e.welcomed = joinIDs(next), joinIDs(welcomed)
 	return s.keep(u, e)
+}
+
+// othersLeaving returns the proposals that a commit of ours covers. Nobody can commit
+// its own removal (RFC 9420, Section 12.2).
+func othersLeaving(mg *mls.Group) []mls.CommittedProposal {
+	return slices.DeleteFunc(mg.Proposals(), func(p mls.CommittedProposal) bool {
+		remove, ok := p.Proposal.(*mls.Remove)
+		return ok && remove.Removed == mg.OwnIndex()
+	})
 }
 
 // rosterAfter returns the devices of a group after a commit, and those that it adds,
@@ -367,7 +380,7 @@ func (s *session) plan(ctx context.Context, v *conversation, g *group, mg *mls.G
 	case opUpdate:
 		return plan{}, nil
 	case opCover:
-		return plan{nothing: len(mg.Proposals()) == 0}, nil
+		return plan{nothing: len(othersLeaving(mg)) == 0}, nil
 	case opLeave:
 		return plan{nothing: mg.Size() == 1}, nil
 	case opRenew:
@@ -384,7 +397,7 @@ func (s *session) plan(ctx context.Context, v *conversation, g *group, mg *mls.G
 			return plan{nothing: true}, nil
 		}
 		adds, last, missing, err := s.claimAll(ctx, absent)
-		return plan{nothing: len(adds) == 0 && len(missing) == 0, options: mls.CommitOptions{Proposals: adds, OmitPath: len(mg.Proposals()) == 0 && len(adds) > 0}, lastResort: last, missing: missing}, err
+		return plan{nothing: len(adds) == 0 && len(missing) == 0, options: mls.CommitOptions{Proposals: adds, OmitPath: len(othersLeaving(mg)) == 0 && len(adds) > 0}, lastResort: last, missing: missing}, err
 	case opRemove:
 		var removes []mls.Proposal
 		for _, m := range members {

@@ -49,7 +49,7 @@ func TestAttackB18RejoinOfOthers(t *testing.T) {
 	}
 	ask := func(as *self) {
 		to := deviceIDs(joinIDs([]identity.DeviceID{alice.Self().DeviceID, bob.Self().DeviceID}))
-		if reason := insider.submit(&api.Submit{Kind: api.Kind_KIND_REQUEST, Recipients: to, Payload: marshalAsk(as, g, mallory.clock())}); reason != api.Reason_REASON_UNSPECIFIED {
+		if reason := insider.submit(&api.Submit{Kind: api.Kind_KIND_REQUEST, Recipients: to, Payload: marshalAsk(as, g.groupID, g.epoch, mallory.clock())}); reason != api.Reason_REASON_UNSPECIFIED {
 			t.Fatalf("the relay refuses: %v", reason)
 		}
 	}

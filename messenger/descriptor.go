@@ -33,7 +33,7 @@ const (
 type descriptor struct {
 	Kind         ConversationKind `cbor:"1,keyasint"`
 	Conversation []byte           `cbor:"2,keyasint"`
-	// Incarnation counts the MLS groups of a conversation. The highest is the one
+	// Incarnation grows with the MLS groups of a conversation. The highest is the one
 	// that is written to; of two equal ones that with the smaller group id.
 	Incarnation uint32   `cbor:"3,keyasint"`
 	Name        string   `cbor:"4,keyasint,omitempty"`

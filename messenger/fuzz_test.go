@@ -32,9 +32,9 @@ func FuzzParseAsk(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	good := marshalAsk(&s, &group{groupID: bytes.Repeat([]byte{7}, groupIDSize), epoch: 9}, time.UnixMilli(1_800_000_000_000))
+	good := marshalAsk(&s, bytes.Repeat([]byte{7}, groupIDSize), 9, time.UnixMilli(1_800_000_000_000))
 	f.Add(good)
-	f.Add(marshalAsk(&s, &group{}, time.UnixMilli(0)))
+	f.Add(marshalAsk(&s, nil, 0, time.UnixMilli(0)))
 	f.Add(good[:len(good)-1])
 	f.Add(append(bytes.Clone(good), 0))
 	f.Fuzz(func(t *testing.T, b []byte) {

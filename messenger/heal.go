@@ -11,6 +11,7 @@ import (
 	"slices"
 	"time"
 
+	"sealpost/api"
 	"sealpost/identity"
 )
 
@@ -35,6 +36,9 @@ const (
 	// helpDelay is the longest time before a member answers a request. It is random,
 	// so that not all do at once.
 	helpDelay = 3 * time.Second
+	// helpTime is how long a restored copy waits for help before it makes the groups
+	// that it may have made already.
+	helpTime = 2 * time.Minute
 	// helpPause is how often a device is helped at most.
 	helpPause = 30 * time.Second
 
@@ -121,12 +125,12 @@ type askToRejoin struct {
 	certificate identity.Certificate
 }
 
-func marshalAsk(s *self, g *group, now time.Time) []byte {
+func marshalAsk(s *self, groupID []byte, epoch uint64, now time.Time) []byte {
 	certificate := s.record.Certificate.Marshal()
-	b := make([]byte, 0, askFixed+len(g.groupID)+len(certificate)+signatureLn)
-	b = append(b, askVersion, byte(len(g.groupID)))
-	b = append(b, g.groupID...)
-	b = binary.BigEndian.AppendUint64(b, g.epoch)
+	b := make([]byte, 0, askFixed+len(groupID)+len(certificate)+signatureLn)
+	b = append(b, askVersion, byte(len(groupID)))
+	b = append(b, groupID...)
+	b = binary.BigEndian.AppendUint64(b, epoch)
 	b = binary.BigEndian.AppendUint64(b, uint64(now.UnixMilli()))
 	var nonce [16]byte
 	rand.Read(nonce[:]) // never fails (crypto/rand)
@@ -187,12 +191,15 @@ func (s *session) composeAsk(ctx context.Context, e *entry) (ready bool, err err
 			return err
 		}
 		others := devicesOf(slices.DeleteFunc(members, func(m memberDevice) bool { return m.deviceID == s.self.record.Certificate.DeviceID }))
-		if len(others) == 0 {
+		if len(others) == 0 { // a group that we made and do not know the members of
+			if err := noteUnknown(u, g.groupID); err != nil {
+				return err
+			}
 			return removeEntry(u, e.id)
 		}
 		mathrand.Shuffle(len(others), func(i, j int) { others[i], others[j] = others[j], others[i] }) //nolint:gosec // whom we ask first is no secret
 		others = others[:min(len(others), maxAsked)]
-		e.group, e.epoch, e.sealed, e.members = &g.id, g.epoch, marshalAsk(&s.self, g, u.now), joinIDs(others)
+		e.group, e.epoch, e.sealed, e.members = &g.id, g.epoch, marshalAsk(&s.self, g.groupID, g.epoch, u.now), joinIDs(others)
 		ready = true
 		return s.keep(u, e)
 	})
@@ -238,7 +245,7 @@ func (s *session) tend(ctx context.Context) (next time.Time, err error) {
 	if !s.tendAt.IsZero() && now.Before(s.tendAt) {
 		return s.tendAt, nil
 	}
-	for _, look := range []func(context.Context) error{s.giveUp, s.askAgain, s.renewKeys, s.forgetPast} {
+	for _, look := range []func(context.Context) error{s.giveUp, s.askAgain, s.askUnknown, s.renewKeys, s.forgetPast} {
 		if err := look(ctx); err != nil {
 			return time.Time{}, err
 		}
@@ -277,6 +284,9 @@ func (s *session) listGroups(ctx context.Context, where string, args ...any) ([]
 	return all, err
 }
 
+// pauseAfter is how long an answer is waited for after so many requests.
+func pauseAfter(asked int) time.Duration { return min(firstAsk<<min(asked, 12), longAsk) }
+
 // askAgain repeats requests that nobody answered, with growing pauses. What asks in
 // vain and may begin a new group does so.
 func (s *session) askAgain(ctx context.Context) error {
@@ -286,8 +296,7 @@ func (s *session) askAgain(ctx context.Context) error {
 		return err
 	}
 	for _, g := range lost {
-		pause := min(firstAsk<<min(g.asked, 12), longAsk)
-		if g.askedAt.Add(pause).After(s.clock()) {
+		if g.askedAt.Add(pauseAfter(g.asked)).After(s.clock()) {
 			continue
 		}
 		if err := s.commit(ctx, func(u *unit) error {
@@ -493,7 +502,18 @@ func (s *session) restored(ctx context.Context, acked uint64, lastSubmit []byte)
 			}
 		}
 		// What was sealed then went out then, or never will: a new seal is safe, and a
-		// repeat is dropped by its id.
+		// message that repeats is dropped by its id. A change is another one now, which
+		// the relay must not take for a repeat.
+		if _, err := u.ExecContext(u, "UPDATE outbox SET submit_id = randomblob(?) WHERE kind != ?", api.SubmitIDSize, int(entryContent)); err != nil {
+			return fmt.Errorf("renewing the ids of submissions: %w", err)
+		}
+		// A group that is still to be made here may be there already: its members come
+		// first, and take us in.
+		if _, err := u.ExecContext(u, `UPDATE outbox SET due_at = max(due_at, ?) WHERE kind = ? AND queue % 4 = ?
+			AND conversation IN (SELECT id FROM conversations WHERE kind = ?)`,
+			u.now.Add(helpTime).UnixMilli(), int(entryAction), int(laneMain), int(Group)); err != nil {
+			return fmt.Errorf("putting changes off: %w", err)
+		}
 		if len(lastSubmit) > 0 {
 			if err := noteSubmit(u, lastSubmit); err != nil {
 				return err

@@ -125,7 +125,7 @@ func TestAskRoundTrip(t *testing.T) {
 	relay := newRealRelay(t)
 	alice := relay.person("alice")
 	now := time.Now()
-	b := marshalAsk(&alice.self, &group{groupID: []byte("a group of sixteen"), epoch: 7}, now)
+	b := marshalAsk(&alice.self, []byte("a group of sixteen"), 7, now)
 	a, err := parseAsk(b)
 	if err != nil || string(a.group) != "a group of sixteen" || a.epoch != 7 || a.certificate.Username != "alice" || a.at.UnixMilli() != now.UnixMilli() {
 		t.Errorf("got %+v, %v", a, err)

@@ -231,7 +231,7 @@ func (s *session) join(u *unit, in incoming, mg *mls.Group, w *invitation) (int6
 	}
 	ours := w.inviter.accountKey == s.self.accountKey()
 	if !ours && (inviter == nil || inviter.Blocked) {
-		return 0, nil
+		return 0, noteUnwanted(u, mg.ID())
 	}
 	v, err := s.findConversation(u, u, w.conversation)
 	if err != nil && !errors.Is(err, ErrUnknownConversation) {
@@ -241,15 +241,23 @@ func (s *session) join(u *unit, in incoming, mg *mls.Group, w *invitation) (int6
 	if err != nil {
 		return 0, err
 	}
-	if err := s.mayJoin(u, v, before, mg, w); err != nil {
+	unknown, err := takeUnknown(u, mg.ID())
+	if err != nil {
+		return 0, err
+	}
+	asked := unknown != nil && unknown.asked > 0
+	if err := s.mayJoin(u, v, before, asked, mg, w); err != nil {
 		return 0, err
 	}
 	trusted := ours || inviter.Accepted
 	if v == nil {
 		if !trusted {
 			full, err := tooManyRequests(u)
-			if err != nil || full {
+			if err != nil {
 				return 0, err
+			}
+			if full {
+				return 0, noteUnwanted(u, mg.ID())
 			}
 		}
 		if v, err = s.beginInvited(u, w, trusted); err != nil {
@@ -287,7 +295,14 @@ func (s *session) join(u *unit, in incoming, mg *mls.Group, w *invitation) (int6
 	if err := s.checkList(u, v, g, g.epoch, in.listHash); err != nil {
 		return 0, err
 	}
-	if err := s.afterJoining(u, v, lost); err != nil {
+	var missed time.Time
+	if asked {
+		missed = unknown.seenAt
+	}
+	if len(lost) > 0 && lost[0].awaitedAt.UnixMilli() > 0 {
+		missed = lost[0].awaitedAt
+	}
+	if err := s.afterJoining(u, v, lost, missed); err != nil {
 		return 0, err
 	}
 	return g.id, s.tellJoined(u, v, w, before)
@@ -313,23 +328,23 @@ func (s *session) outbid(u *unit, v *conversation, mg *mls.Group, w *invitation)
 }
 
 // mayJoin refuses an invitation to a group that we are in, or by somebody who may
-// not invite.
-func (s *session) mayJoin(u *unit, v *conversation, before *group, mg *mls.Group, w *invitation) error {
+// not invite. Who was asked to take us in again may.
+func (s *session) mayJoin(u *unit, v *conversation, before *group, asked bool, mg *mls.Group, w *invitation) error {
 	if before != nil && (before.state == groupLive || before.state == groupNew || mg.Epoch() <= before.epoch) {
 		return errOldWelcome
 	}
 	if w.descriptor.Kind == Direct {
 		if v != nil && v.kind != Direct {
-			return errWelcome
+			return errNotInvited
 		}
 		return nil
 	}
 	if v != nil && v.kind != Group {
-		return errWelcome
+		return errNotInvited
 	}
 	inRoster := func(name identity.Username) bool { return hasAccount(w.roster, name) }
-	if before == nil && !w.descriptor.isAdmin(w.inviter.username, inRoster) {
-		return errWelcome
+	if before == nil && !asked && !w.descriptor.isAdmin(w.inviter.username, inRoster) {
+		return errNotInvited
 	}
 	if v == nil || before != nil {
 		return nil
@@ -352,7 +367,7 @@ func (s *session) mayJoin(u *unit, v *conversation, before *group, mg *mls.Group
 		return err
 	}
 	if w.descriptor.Incarnation < last.incarnation || !d.isAdmin(w.inviter.username, func(name identity.Username) bool { return hasAccount(members, name) }) {
-		return errWelcome
+		return errNotInvited
 	}
 	return nil
 }
@@ -423,8 +438,8 @@ func (s *session) resume(u *unit, v *conversation, w *invitation, trusted bool) 
 }
 
 // afterJoining drops what the new group takes the place of, and says what may be
-// missing.
-func (s *session) afterJoining(u *unit, v *conversation, lost []*group) error {
+// missing if something was missed from a time on.
+func (s *session) afterJoining(u *unit, v *conversation, lost []*group, missed time.Time) error {
 	for _, old := range lost {
 		if err := s.setGroupState(u, old, groupGone); err != nil {
 			return err
@@ -439,11 +454,10 @@ func (s *session) afterJoining(u *unit, v *conversation, lost []*group) error {
 	if _, err := u.ExecContext(u, "DELETE FROM counters WHERE conversation = ?", v.id); err != nil {
 		return fmt.Errorf("forgetting counters: %w", err)
 	}
-	if len(lost) == 0 || lost[0].awaitedAt.UnixMilli() <= 0 || v.state != Active {
-		return nil // we did not miss anything
+	if missed.IsZero() || v.state != Active {
+		return nil
 	}
-	since := lost[0].awaitedAt
-	return addNotice(u, v, KindWarning, "", missedNotice(since, u.now))
+	return addNotice(u, v, KindWarning, "", missedNotice(missed, u.now))
 }
 
 func missedNotice(since, now time.Time) string {

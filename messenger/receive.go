@@ -44,6 +44,7 @@ const (
 	errStrayFull  = refusal("too many messages wait for something that the server does not deliver")
 	errWelcome    = refusal("it is an invitation that does not hold together")
 	errOldWelcome = refusal("it is an invitation to a conversation that you are in already")
+	errNotInvited = refusal("it is an invitation to a group by somebody who may not invite")
 	errNoWelcome  = refusal("it is an invitation made with keys that this device does not have any more")
 	errUnverified = refusal("it comes from an account whose key you have not verified, and is shown once you do")
 	errTooMuch    = refusal("somebody whose request you have not accepted wrote more than is kept for you")
@@ -84,6 +85,16 @@ func (s *session) takeOrPutAside(ctx context.Context, in incoming) error {
 	return s.commit(ctx, func(u *unit) error {
 		if err := putAside(u, in.payload, "", why); err != nil {
 			return err
+		}
+		switch why {
+		case errNoWelcome, errWelcome:
+			if err := noteUnknown(u, in.group); err != nil {
+				return err
+			}
+		case errNotInvited:
+			if err := noteUnwanted(u, in.group); err != nil {
+				return err
+			}
 		}
 		return s.advance(u, in)
 	})
@@ -131,7 +142,14 @@ func (s *session) takeIn(ctx context.Context, in incoming) error {
 		return s.storeFailure(ctx, err)
 	}
 	switch {
-	case g == nil, g.state == groupNew:
+	case g == nil:
+		return s.commit(ctx, func(u *unit) error {
+			if err := noteUnknown(u, in.group); err != nil {
+				return err
+			}
+			return s.stray(u, in, p.Epoch())
+		})
+	case g.state == groupNew:
 		return s.commit(ctx, func(u *unit) error { return s.stray(u, in, p.Epoch()) })
 	case g.state == groupLost, g.state == groupGone:
 		// Nobody expects us to read it: what was missed is said when we are back.

@@ -114,6 +114,7 @@ type session struct {
 	stream   grpc.BidiStreamingClient[api.ClientFrame, api.ServerFrame]
 	frames   <-chan received
 	flying   map[int64]flight           // what waits for an answer, by queue
+	asking   map[string][]byte          // unknown groups whose members are asked, by submit id
 	load     int                        // bytes of payload in flying
 	skipped  map[identity.Username]bool // about whom the directory gave no usable answer
 	cursor   uint64                     // the last envelope that was taken in
@@ -139,7 +140,7 @@ func (c *Client) session(ctx context.Context, heard func()) error {
 		}
 	}
 	c.forgetFresh()
-	s := &session{Client: c, flying: make(map[int64]flight), skipped: make(map[identity.Username]bool)}
+	s := &session{Client: c, flying: make(map[int64]flight), asking: make(map[string][]byte), skipped: make(map[identity.Username]bool)}
 	if err := c.store.reader.QueryRowContext(ctx, "SELECT cursor FROM profile").Scan(&s.cursor); err != nil {
 		return c.storeFailure(ctx, err)
 	}
@@ -290,7 +291,7 @@ func (s *session) handle(ctx context.Context, frame *api.ServerFrame) error {
 	case *api.ServerFrame_Accepted:
 		flown, waits := s.landed(f.Accepted.GetId())
 		if !waits {
-			return nil
+			return s.asked(ctx, f.Accepted.GetId(), api.Reason_REASON_UNSPECIFIED)
 		}
 		if err := s.accepted(ctx, flown); err != nil {
 			return err
@@ -299,7 +300,7 @@ func (s *session) handle(ctx context.Context, frame *api.ServerFrame) error {
 	case *api.ServerFrame_Rejected:
 		flown, waits := s.landed(f.Rejected.GetId())
 		if !waits {
-			return nil
+			return s.asked(ctx, f.Rejected.GetId(), f.Rejected.GetReason())
 		}
 		if err := s.rejected(ctx, flown, f.Rejected); err != nil {
 			return err

@@ -261,6 +261,16 @@ CREATE TABLE strays (
 
 CREATE INDEX strays_by_group ON strays (group_id, epoch, id);
 
+-- Groups whose envelopes come in though this device is not in them: it may have been,
+-- before it was restored from a backup, or a Welcome was lost.
+CREATE TABLE unknown_groups (
+	group_id BLOB    PRIMARY KEY,
+	seen_at  INTEGER NOT NULL,
+	asked_at INTEGER NOT NULL DEFAULT 0, -- when its members were asked to take us in again
+	asked    INTEGER NOT NULL DEFAULT 0, -- how often
+	unwanted INTEGER NOT NULL DEFAULT 0  -- an invitation was refused: nobody is asked
+) STRICT, WITHOUT ROWID;
+
 -- Welcomes that wait for a decision about an account's key. With released set, it
 -- was taken.
 CREATE TABLE held (

@@ -589,6 +589,9 @@ func (w *world) stuck() []string {
 			if w.lost(d, in) && w.expected(d, in) {
 				all = append(all, string(d.name)+" cannot follow")
 			}
+			if _, err := d.client.Conversation(context.Background(), in); errors.Is(err, ErrUnknownConversation) && w.counted(d, in) {
+				all = append(all, string(d.name)+" does not know of a conversation")
+			}
 		}
 		for what, query := range map[string]string{
 			"has something to send": `SELECT count(*) FROM outbox o WHERE NOT EXISTS (
@@ -612,15 +615,18 @@ func (w *world) lost(d *device, in ConversationID) bool {
 	return err == nil && v.State == Active && v.Healing
 }
 
-// expected says whether others count a device among the members. Who was removed
-// while it could not hear it asks in vain.
+// expected says whether others count a device among the members, or there are none.
+// Who was removed while it could not hear it asks in vain.
 func (w *world) expected(d *device, in ConversationID) bool {
-	others := 0
+	return w.counted(d, in) || !slices.ContainsFunc(w.devices, func(other *device) bool { return w.follows(other, in) && other != d })
+}
+
+// counted says whether others count a device among the members.
+func (w *world) counted(d *device, in ConversationID) bool {
 	for _, other := range w.devices {
-		if other == d || other.client == nil || !w.stayed(other, in) || w.lost(other, in) {
+		if other == d || !w.follows(other, in) {
 			continue
 		}
-		others++
 		v, err := other.client.findConversation(context.Background(), other.client.store.reader, in)
 		w.must(err)
 		g, err := currentGroup(context.Background(), other.client.store.reader, v.id)
@@ -634,7 +640,12 @@ func (w *world) expected(d *device, in ConversationID) bool {
 			return true
 		}
 	}
-	return others == 0
+	return false
+}
+
+// follows says whether a device is in a conversation, and able to follow it.
+func (w *world) follows(d *device, in ConversationID) bool {
+	return d.client != nil && w.stayed(d, in) && !w.lost(d, in)
 }
 
 // check holds the invariants against what every device has.

@@ -219,7 +219,7 @@ func (s *session) sealContent(ctx context.Context, e *entry, v *conversation) (r
 	if err != nil {
 		return false, s.cannotLoad(ctx, g, err)
 	}
-	if len(mg.Proposals()) > 0 {
+	if len(othersLeaving(mg)) > 0 {
 		return false, s.commit(ctx, func(u *unit) error { return enqueueOnce(u, v.id, action{Op: opCover}, time.Time{}) })
 	}
 	err = s.commit(ctx, func(u *unit) error {
@@ -355,10 +355,14 @@ func (s *session) rejected(ctx context.Context, f flight, r *api.Rejected) error
 			return err
 		}
 		reason := r.GetReason()
+		s.log.Debug("an entry was refused", "id", e.id, "reason", reason)
 		if definite[reason] {
 			if err := s.takeBack(u, e); err != nil {
 				return err
 			}
+		}
+		if e.kind == entryAsk {
+			return removeEntry(u, e.id) // the next one comes after a pause
 		}
 		if reason == api.Reason_REASON_STALE_EPOCH || reason == api.Reason_REASON_NOT_A_MEMBER {
 			return s.overtaken(u, e, reason, r.GetEpoch())
