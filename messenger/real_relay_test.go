@@ -176,7 +176,7 @@ func TestRealRelayRestarts(t *testing.T) {
 func TestRealRelayRefuses(t *testing.T) {
 	relay := newRealRelay(t)
 	relay.stop()
-	relay.limits.MailboxRows = 3
+	relay.limits.MailboxRows, relay.limits.MailboxShare = 3, 100
 	relay.start()
 	alice, bob := relay.person("alice"), relay.person("bob")
 	befriend(alice, bob)

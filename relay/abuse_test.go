@@ -369,6 +369,31 @@ func TestAbuseKeyPackageDraining(t *testing.T) {
 	v.survives("draining key packages", 8<<20)
 }
 
+// TestAbuseMailboxFilledByOne: whoever fills the mailbox of a device that is away
+// gets his share of it, and the others have theirs.
+func TestAbuseMailboxFilledByOne(t *testing.T) {
+	const rows, share = 2000, 500
+	v := startVictim(t, func(l *relay.Limits) { l.MailboxRows = rows })
+	mallory, away := v.registered("mallory"), v.registered("away")
+	m := mallory.connect()
+	for range share {
+		m.accepted(submit("flood", away))
+	}
+	for range rows {
+		m.rejected(submit("flood", away), api.Reason_REASON_MAILBOX_FULL)
+	}
+	v.limits("mailbox_share", rows)
+	v.alice.accepted(submit("all the same", away))
+	l := away.connect()
+	for range share {
+		l.envelope("flood")
+	}
+	l.ack(l.envelope("all the same"))
+	l.settled()
+	m.accepted(submit("again", away))
+	v.survives("a mailbox filled by one", 4<<20)
+}
+
 // TestAbuseStreams: one connection has a bounded number of calls at a time.
 func TestAbuseStreams(t *testing.T) {
 	v := startVictim(t, nil)

@@ -67,6 +67,7 @@ var answers = []answer{
 	{ErrUnknownAccount, codes.NotFound, api.Reason_REASON_UNKNOWN_ACCOUNT, 0, ""},
 	{ErrUnknownDevice, codes.Unauthenticated, api.Reason_REASON_UNKNOWN_DEVICE, 0, ""},
 	{ErrUnknownRecipient, codes.NotFound, api.Reason_REASON_UNKNOWN_RECIPIENT, 0, ""},
+	{ErrMailboxShare, codes.ResourceExhausted, api.Reason_REASON_MAILBOX_FULL, time.Minute, "mailbox_share"},
 	{ErrMailboxFull, codes.ResourceExhausted, api.Reason_REASON_MAILBOX_FULL, time.Minute, "mailbox"},
 	{ErrNotAMember, codes.PermissionDenied, api.Reason_REASON_NOT_A_MEMBER, 0, ""},
 	{ErrStaleEpoch, codes.Aborted, api.Reason_REASON_STALE_EPOCH, 0, ""},

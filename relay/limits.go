@@ -19,6 +19,8 @@ type Limits struct {
 
 	MailboxRows  int   `help:"Envelopes in one mailbox."`
 	MailboxBytes int64 `help:"Bytes of payload in one mailbox."`
+	// MailboxShare keeps one account from filling a mailbox for everybody else.
+	MailboxShare int `help:"Percent of a mailbox that envelopes of one account may take."`
 	// Retention is also how long the id of a submit is remembered.
 	Retention time.Duration `help:"How long an envelope waits to be fetched."`
 
@@ -70,6 +72,7 @@ func DefaultLimits() Limits {
 		Devices:              32,
 		MailboxRows:          10_000,
 		MailboxBytes:         256 << 20,
+		MailboxShare:         25,
 		Retention:            30 * 24 * time.Hour,
 		KeyPackages:          100,
 		KeyPackageLifetime:   75 * 24 * time.Hour,
@@ -107,6 +110,7 @@ func (l Limits) check() error {
 		{"KeyPackageLifetime", int64(l.KeyPackageLifetime)},
 		{"Claims", int64(l.Claims)}, {"ClaimsOfOne", int64(l.ClaimsOfOne)},
 		{"MailboxRows", int64(l.MailboxRows)}, {"MailboxBytes", l.MailboxBytes},
+		{"MailboxShare", int64(l.MailboxShare)},
 		{"Retention", int64(l.Retention)}, {"ClockSkew", int64(l.ClockSkew)},
 		{"Nonces", int64(l.Nonces)}, {"NoncesPerDevice", int64(l.NoncesPerDevice)},
 		{"Connections", int64(l.Connections)}, {"AddressConnections", int64(l.AddressConnections)},
@@ -123,6 +127,14 @@ func (l Limits) check() error {
 		}
 	}
 	return nil
+}
+
+// mailboxShare is 0 where one account may fill a mailbox.
+func (l Limits) mailboxShare() int {
+	if l.MailboxShare >= 100 {
+		return 0
+	}
+	return l.MailboxShare
 }
 
 // maxPayload returns the limit for a kind, and 0 for an unknown one.

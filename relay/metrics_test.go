@@ -67,7 +67,7 @@ func TestMetrics(t *testing.T) {
 	metrics := relay.NewMetrics()
 	r := startRelay(t, t.TempDir(), func(c *relay.Config) {
 		c.Metrics = metrics
-		c.Limits.MailboxRows = 2
+		c.Limits.MailboxRows, c.Limits.MailboxShare = 2, 100
 	})
 	alice, bob := r.registered("alice"), r.registered("bob")
 	a, b := alice.connect(), bob.connect()

@@ -26,6 +26,9 @@ var (
 	ErrUnknownRecipient = errors.New("a recipient is not registered")
 	// ErrMailboxFull: a recipient's mailbox has no room for a submission.
 	ErrMailboxFull = errors.New("a recipient's mailbox is full")
+	// ErrMailboxShare: a recipient's mailbox holds as much of the sender's account as
+	// it may.
+	ErrMailboxShare = fmt.Errorf("%w for the account", ErrMailboxFull)
 	// ErrNotAMember: there is no such group, or its delivery list does not name
 	// the sender.
 	ErrNotAMember = errors.New("the sender is not on the delivery list of the group")
@@ -115,9 +118,13 @@ type Registration struct {
 type Batch struct {
 	Acks        []Acknowledgement
 	Submissions []*Submission
-	// MailboxRows and MailboxBytes bound each mailbox.
+	// MailboxRows and MailboxBytes bound each mailbox, and MailboxShare what one
+	// account can have in it, in percent of both, with one envelope in any case. What
+	// is acknowledged may count until all of the account is that waited then, and
+	// what a mailbox held when the store was opened does not count. 0: no bound.
 	MailboxRows  int
 	MailboxBytes int64
+	MailboxShare int
 	At           time.Time
 }
 
@@ -147,7 +154,7 @@ type Submission struct {
 
 	// Err is nil when the submission is accepted, now or by an earlier submit of
 	// the same sender and id; otherwise a RecipientError with ErrUnknownRecipient or
-	// ErrMailboxFull, ErrNotAMember, a StaleEpochError or ErrFull.
+	// ErrMailboxFull or ErrMailboxShare, ErrNotAMember, a StaleEpochError or ErrFull.
 	Err error
 	// FirstSequence is the sequence number in the mailbox of the first recipient,
 	// and each further recipient has the next number. It is 0 where nothing is
@@ -170,7 +177,7 @@ type Envelope struct {
 // A RecipientError says which recipient stands in the way of a submission.
 type RecipientError struct {
 	Device identity.DeviceID
-	Err    error // ErrUnknownRecipient or ErrMailboxFull
+	Err    error // ErrUnknownRecipient, ErrMailboxFull or ErrMailboxShare
 }
 
 // Error implements error.

@@ -163,6 +163,7 @@ func (w *writer) write(taken []*pending, acks []Acknowledgement) {
 		Submissions:  make([]*Submission, len(taken)),
 		MailboxRows:  s.limits.MailboxRows,
 		MailboxBytes: s.limits.MailboxBytes,
+		MailboxShare: s.limits.mailboxShare(),
 		At:           s.clock(),
 	}
 	for i, p := range taken {

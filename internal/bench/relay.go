@@ -73,6 +73,7 @@ func listen(dir string, store relay.Store) (*relay.Server, net.Listener, error) 
 	}
 	limits := relay.DefaultLimits()
 	limits.MailboxRows, limits.MailboxBytes = roomyMailbox, roomyMailbox*api.DefaultMaxMessage
+	limits.MailboxShare = 100
 	limits.DeviceSubmits, limits.AccountSubmits, limits.DeviceBytes = unlimited, unlimited, unlimited
 	limits.DeviceCalls, limits.AddressRegistrations = unlimited, unlimited
 	limits.Connections, limits.AddressConnections, limits.AddressConnects = unlimited, unlimited, unlimited

@@ -69,35 +69,45 @@ func (s *Store) expireEntries(before time.Time) expiryStep {
 	return func(context.Context) (gone int, more bool, err error) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		var sequences, payloads []int64
+		var due []dueEntry
+		var payloads []int64
 		var bytes int64
 		err = s.writer.oldest.int(1, expireRows).each(func(row *sqlite3.Stmt) bool {
 			if row.ColumnInt64(1) >= before.Unix() {
 				more = false
 				return false
 			}
-			sequences = append(sequences, row.ColumnInt64(0))
+			due = append(due, dueEntry{row.ColumnInt64(0), row.ColumnInt64(4), row.ColumnInt64(3)})
 			if row.ColumnType(2) != sqlite3.NULL {
 				payloads = append(payloads, row.ColumnInt64(2))
 			}
 			bytes += row.ColumnInt64(3)
-			more = len(sequences) == expireRows || bytes >= expireBytes
+			more = len(due) == expireRows || bytes >= expireBytes
 			return !more
 		})
-		if err != nil || len(sequences) == 0 {
+		if err != nil || len(due) == 0 {
 			return 0, false, err
 		}
-		clear(s.usage)
-		return len(sequences), more, s.transaction(func() error {
-			for _, sequence := range sequences {
-				if err := s.writer.deleteEntry.int(1, sequence).exec(); err != nil {
+		err = s.transaction(func() error {
+			for _, e := range due {
+				if err := s.writer.deleteEntry.int(1, e.sequence).exec(); err != nil {
 					return err
 				}
 			}
 			return s.deleteUnused(payloads)
 		})
+		if err != nil {
+			return 0, more, err
+		}
+		for _, e := range due { // each was the oldest of its mailbox
+			s.usage.gone(e.mailbox, e.sequence, usage{1, e.size})
+		}
+		return len(due), more, nil
 	}
 }
+
+// A dueEntry is one that expires.
+type dueEntry struct{ sequence, mailbox, size int64 }
 
 // expireSubmissions reads all submit ids, which stand in no order of time, without
 // holding up the writer.

@@ -40,7 +40,7 @@ func (r *reader) prepare() error {
 	}
 	return prepare(r.conn, map[*statement]string{
 		&r.submissions: `SELECT mailbox, id, accepted_at FROM submission WHERE (mailbox, id) > (?, ?) ORDER BY mailbox, id LIMIT ?`,
-		&r.device:      `SELECT mailbox, key FROM device WHERE id = ?`,
+		&r.device:      `SELECT mailbox, account, key FROM device WHERE id = ?`,
 		&r.records: `SELECT device.record FROM device JOIN account ON account.id = device.account
 			WHERE account.username = ? ORDER BY device.mailbox`,
 		&r.entries: `SELECT entry.sequence, entry.kind, entry.size, coalesce(entry.body, payload.body), delivery_list.group_id, delivery_list.hash
@@ -119,34 +119,40 @@ func (s *Store) Device(ctx context.Context, id identity.DeviceID) (identity.Devi
 	return key, err
 }
 
-func (s *Store) device(ctx context.Context, id identity.DeviceID) (mailbox int64, key identity.DeviceKey, err error) {
+func (s *Store) device(ctx context.Context, id identity.DeviceID) (p place, key identity.DeviceKey, err error) {
 	err = s.readers.use(ctx, func(r *reader) error {
 		err := r.device.blob(1, id[:]).each(func(row *sqlite3.Stmt) bool {
-			mailbox = row.ColumnInt64(0)
-			copy(key[:], row.ColumnRawBlob(1))
+			p = place{mailbox: row.ColumnInt64(0), account: row.ColumnInt64(1)}
+			copy(key[:], row.ColumnRawBlob(2))
 			return false
 		})
 		if err != nil {
 			return fmt.Errorf("reading a device: %w", err)
 		}
-		if mailbox == 0 {
+		if p.mailbox == 0 {
 			return relay.ErrUnknownDevice
 		}
 		return nil
 	})
-	return mailbox, key, err
+	return p, key, err
 }
 
-// mailbox returns the number of a device's mailbox.
-func (s *Store) mailbox(ctx context.Context, id identity.DeviceID) (int64, error) {
-	if mailbox, ok := s.devices.get(id); ok {
-		return mailbox, nil
+// place returns where a device stands, or ErrUnknownDevice.
+func (s *Store) place(ctx context.Context, id identity.DeviceID) (place, error) {
+	if p, ok := s.devices.get(id); ok {
+		return p, nil
 	}
-	mailbox, _, err := s.device(ctx, id)
+	p, _, err := s.device(ctx, id)
 	if err == nil {
-		s.devices.put(id, mailbox)
+		s.devices.put(id, p)
 	}
-	return mailbox, err
+	return p, err
+}
+
+// mailbox returns the number of a device's mailbox, or ErrUnknownDevice.
+func (s *Store) mailbox(ctx context.Context, id identity.DeviceID) (int64, error) {
+	p, err := s.place(ctx, id)
+	return p.mailbox, err
 }
 
 // Records implements relay.Store.

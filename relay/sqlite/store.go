@@ -39,7 +39,7 @@ type Store struct {
 	// that the database comes from.
 	next, reserved int64
 	nextPayload    int64
-	usage          map[int64]usage // by mailbox, loaded when first needed
+	usage          usages
 	recent         map[submissionKey]struct{}
 	groups         groupCache
 	filter         submissionFilter
@@ -52,16 +52,11 @@ type Store struct {
 // number of a start: no server uses a million numbers a second all its life.
 const secondBits = 20
 
-// usage is what a mailbox holds.
-type usage struct {
-	rows  int
-	bytes int64
-}
-
 func newStore(dsn string) *Store {
-	s := &Store{dsn: dsn, metrics: newMetrics(), usage: make(map[int64]usage), recent: make(map[submissionKey]struct{})}
+	s := &Store{dsn: dsn, metrics: newMetrics(), recent: make(map[submissionKey]struct{})}
 	s.readers.init(dsn)
-	s.devices.mailboxes = make(map[identity.DeviceID]int64)
+	s.devices.places = make(map[identity.DeviceID]place)
+	s.usage.clear()
 	s.groups.clear()
 	s.checkpointer.init(&s.mu, &s.metrics)
 	return s
@@ -115,28 +110,31 @@ func (s *Store) loadState() (err error) {
 	return s.loadRecent()
 }
 
-// deviceCache knows the mailboxes of devices that were asked for. Devices do not
+// A place is where a device stands in the database.
+type place struct{ mailbox, account int64 }
+
+// deviceCache knows the places of devices that were asked for. Devices do not
 // change and are not deleted.
 type deviceCache struct {
-	mu        sync.RWMutex
-	mailboxes map[identity.DeviceID]int64
+	mu     sync.RWMutex
+	places map[identity.DeviceID]place
 }
 
-// maxCachedDevices bounds the cache to some 50 MB.
+// maxCachedDevices bounds the cache to some 70 MB.
 const maxCachedDevices = 1 << 20
 
-func (c *deviceCache) get(id identity.DeviceID) (int64, bool) {
+func (c *deviceCache) get(id identity.DeviceID) (place, bool) {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
-	mailbox, ok := c.mailboxes[id]
-	return mailbox, ok
+	p, ok := c.places[id]
+	return p, ok
 }
 
-func (c *deviceCache) put(id identity.DeviceID, mailbox int64) {
+func (c *deviceCache) put(id identity.DeviceID, p place) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if len(c.mailboxes) >= maxCachedDevices {
-		clear(c.mailboxes)
+	if len(c.places) >= maxCachedDevices {
+		clear(c.places)
 	}
-	c.mailboxes[id] = mailbox
+	c.places[id] = p
 }

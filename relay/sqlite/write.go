@@ -55,7 +55,7 @@ func (w *writer) prepare() error {
 		&w.deleteAcked:   `DELETE FROM entry WHERE mailbox = ? AND sequence <= ?`,
 		&w.deletePayload: `DELETE FROM payload WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM entry WHERE shared = ?1)`,
 
-		&w.oldest:           `SELECT sequence, accepted_at, shared, size FROM entry ORDER BY sequence LIMIT ?`,
+		&w.oldest:           `SELECT sequence, accepted_at, shared, size, mailbox FROM entry ORDER BY sequence LIMIT ?`,
 		&w.deleteEntry:      `DELETE FROM entry WHERE sequence = ?`,
 		&w.deleteSubmission: `DELETE FROM submission WHERE mailbox = ? AND id = ?`,
 		&w.expireInvites:    `DELETE FROM invite WHERE id IN (SELECT id FROM invite WHERE expires_at <= ? LIMIT ?)`,
@@ -215,6 +215,7 @@ func (s *Store) addAccount(r relay.Registration) (int64, error) {
 func (s *Store) Write(ctx context.Context, batch *relay.Batch) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.usage.bound()
 	w := batchWrite{Store: s, ctx: ctx, batch: batch, submissions: batch.Submissions, reserved: s.reserved}
 	if err := s.haveSpace(); err != nil {
 		w.refuseAll(err)
@@ -232,7 +233,7 @@ func (s *Store) Write(ctx context.Context, batch *relay.Batch) error {
 
 // forget makes memory agree with a database that did not take a batch.
 func (s *Store) forget(added []submissionKey) {
-	clear(s.usage)
+	s.usage.clear()
 	s.groups.clear()
 	for _, key := range added {
 		delete(s.recent, key)
@@ -246,6 +247,7 @@ type batchWrite struct {
 	batch    *relay.Batch
 	reserved int64
 	added    []submissionKey
+	account  int64 // of the sender of the submission at hand
 
 	submissions []*relay.Submission // of the batch, those that are tried
 }
@@ -310,9 +312,7 @@ func (w *batchWrite) ack(ack relay.Acknowledgement) error {
 	if err := w.deleteAcked(mailbox, upto, shared); err != nil {
 		return err
 	}
-	if used, ok := w.usage[mailbox]; ok {
-		w.usage[mailbox] = usage{used.rows - gone.rows, used.bytes - gone.bytes}
-	}
+	w.usage.gone(mailbox, upto, gone)
 	return nil
 }
 
@@ -346,11 +346,12 @@ func (s *Store) deleteUnused(payloads []int64) error {
 
 func (w *batchWrite) submit(submission *relay.Submission) error {
 	submission.Err, submission.FirstSequence = nil, 0
-	sender, err := w.mailbox(w.ctx, submission.Sender)
+	sender, err := w.place(w.ctx, submission.Sender)
 	if err != nil {
 		return err
 	}
-	key := submissionKey{sender, submission.ID}
+	w.account = sender.account
+	key := submissionKey{sender.mailbox, submission.ID}
 	if seen, err := w.seen(key); err != nil || seen {
 		return err
 	}
@@ -405,28 +406,24 @@ func (w *batchWrite) recipient(device identity.DeviceID) (int64, error) {
 	return mailbox, err
 }
 
-// room returns ErrMailboxFull when the mailbox of a device has no room for more.
+// room returns ErrMailboxFull or ErrMailboxShare when the mailbox of a device has
+// no room for more of the sender.
 func (w *batchWrite) room(device identity.DeviceID, mailbox int64, more usage) error {
-	used, err := w.used(mailbox)
-	if err == nil && (used.rows+more.rows > w.batch.MailboxRows || used.bytes+more.bytes > w.batch.MailboxBytes) {
-		err = relay.RecipientError{Device: device, Err: relay.ErrMailboxFull}
+	held, err := w.held(mailbox)
+	if err != nil {
+		return err
 	}
-	return err
-}
-
-func (s *Store) used(mailbox int64) (usage, error) {
-	if used, ok := s.usage[mailbox]; ok {
-		return used, nil
+	limit := usage{w.batch.MailboxRows, w.batch.MailboxBytes}
+	if !held.plus(more).within(limit, 100) {
+		return relay.RecipientError{Device: device, Err: relay.ErrMailboxFull}
 	}
-	var used usage
-	err := s.writer.mailboxUsage.int(1, mailbox).each(func(row *sqlite3.Stmt) bool {
-		used = usage{row.ColumnInt(0), row.ColumnInt64(1)}
-		return false
-	})
-	if err == nil {
-		s.usage[mailbox] = used
+	if w.batch.MailboxShare == 0 {
+		return nil
 	}
-	return used, err
+	if of := held.of[w.account].all(); of.rows > 0 && !of.plus(more).within(limit, w.batch.MailboxShare) {
+		return relay.RecipientError{Device: device, Err: relay.ErrMailboxShare}
+	}
+	return nil
 }
 
 // An envelope is what goes into mailboxes.
@@ -475,8 +472,7 @@ func (w *batchWrite) addEntry(mailbox int64, e envelope, payload int64) error {
 	if err := add.exec(); err != nil {
 		return err
 	}
+	w.usage.add(mailbox, w.account, w.next, usage{1, size})
 	w.next++
-	used := w.usage[mailbox]
-	w.usage[mailbox] = usage{used.rows + 1, used.bytes + size}
 	return nil
 }

@@ -48,6 +48,7 @@ func Run(t *testing.T, open Open) {
 		"ReadWhileWriting":       testReadWhileWriting,
 		"Status":                 testStatus,
 	}
+	maps.Copy(tests, shareTests)
 	maps.Copy(tests, groupTests)
 	maps.Copy(tests, keyPackageTests)
 	maps.Copy(tests, nonceTests)
