@@ -9,7 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"sealpost/api"
 	"sealpost/identity"
 	"sealpost/mls"
 )
@@ -24,24 +23,6 @@ const (
 type refusedChange string
 
 func (r refusedChange) Error() string { return string(r) }
-
-// An absentError says that somebody cannot be added: there is no key package of any
-// of the devices, the server gives none out, or gives out false ones.
-type absentError struct {
-	username identity.Username
-	limited  bool          // the server wants us to ask less often
-	refused  refusedChange // why asking again is of no use, if it is not
-}
-
-func (e *absentError) Error() string {
-	if e.refused != "" {
-		return string(e.refused)
-	}
-	if e.limited {
-		return fmt.Sprintf("the server gives out no more keys of %s for now", e.username)
-	}
-	return fmt.Sprintf("%s has not been online yet", e.username)
-}
 
 // stageAction turns an action into a commit of ours that waits for the relay.
 func (s *session) stageAction(ctx context.Context, e *entry, v *conversation) (ready bool, err error) {
@@ -167,16 +148,12 @@ func (s *session) nextIncarnation(ctx context.Context, v *conversation) (uint32,
 // lastAdmins returns the administrators of the conversation's last group and those
 // given, if there was one: a new group takes nobody's rights.
 func (s *session) lastAdmins(ctx context.Context, v *conversation, admins []string) ([]string, error) {
-	last, err := scanGroup(s.store.reader.QueryRowContext(ctx, selectGroups+"WHERE conversation = ? ORDER BY incarnation DESC, group_id LIMIT 1", v.id).Scan)
+	last, d, err := newestGroup(ctx, s.store.reader, v.id)
 	if err != nil {
 		return nil, s.storeFailure(ctx, err)
 	}
 	if last == nil {
 		return admins, nil
-	}
-	d, err := descriptorOf(ctx, s.store.reader, last.id)
-	if err != nil {
-		return nil, s.storeFailure(ctx, err)
 	}
 	return slices.Compact(slices.Sorted(slices.Values(slices.Concat(admins, d.Admins)))), nil
 }
@@ -337,228 +314,6 @@ func (s *session) proposeLeaving(u *unit, e *entry, g *group, mg *mls.Group) err
 	}
 	e.group, e.epoch, e.sealed = &g.id, g.epoch, proposal
 	return s.keep(u, e)
-}
-
-// tellAbsent says who could not be added, and whose keys are not as fresh as they
-// should be.
-func (s *session) tellAbsent(u *unit, v *conversation, lastResort []identity.Username, missing []*absentError) error {
-	for _, m := range missing {
-		if err := addNotice(u, v, KindWarning, m.username, m.Error()+"; add them again later"); err != nil {
-			return err
-		}
-	}
-	for _, name := range lastResort {
-		if err := addNotice(u, v, KindWarning, name, fmt.Sprintf(
-			"the server had no fresh keys of %s left; until an answer comes, a stolen device of theirs would reveal these messages", name)); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// A plan is what a commit is to do.
-type plan struct {
-	nothing    bool
-	options    mls.CommitOptions
-	lastResort []identity.Username
-	missing    []*absentError
-}
-
-// plan finds out what is left to do of an action. It returns a refusedChange for what
-// we may not do.
-func (s *session) plan(ctx context.Context, v *conversation, g *group, mg *mls.Group, a action) (plan, error) {
-	members, err := listMembers(ctx, s.store.reader, g.id)
-	if err != nil {
-		return plan{}, s.storeFailure(ctx, err)
-	}
-	before, err := findDescriptor(mg.Extensions())
-	if err != nil {
-		return plan{}, fmt.Errorf("reading a group: %w", err)
-	}
-	isMember := func(name identity.Username) bool { return hasAccount(members, name) }
-	switch a.Op {
-	case opUpdate:
-		return plan{}, nil
-	case opCover:
-		return plan{nothing: len(othersLeaving(mg)) == 0}, nil
-	case opLeave:
-		return plan{nothing: mg.Size() == 1}, nil
-	case opRenew:
-		return s.planRenewal(ctx, g, members, a)
-	}
-	if v.kind == Group && !before.isAdmin(s.self.username(), isMember) {
-		return plan{}, refusedChange("you are not an administrator any more")
-	}
-	after := *before
-	switch a.Op {
-	case opAdd:
-		absent := slices.DeleteFunc(slices.Clone(a.Users), isMember)
-		if len(absent) == 0 {
-			return plan{nothing: true}, nil
-		}
-		adds, last, missing, err := s.claimAll(ctx, absent)
-		return plan{nothing: len(adds) == 0 && len(missing) == 0, options: mls.CommitOptions{Proposals: adds, OmitPath: len(othersLeaving(mg)) == 0 && len(adds) > 0}, lastResort: last, missing: missing}, err
-	case opRemove:
-		var removes []mls.Proposal
-		for _, m := range members {
-			if slices.Contains(a.Users, m.username) && m.username != s.self.username() {
-				removes = append(removes, &mls.Remove{Removed: m.leaf})
-			}
-		}
-		// Who asked to leave already goes by that.
-		removes = slices.DeleteFunc(removes, func(p mls.Proposal) bool { return proposedRemoval(mg, p.(*mls.Remove).Removed) })
-		return plan{nothing: len(removes) == 0, options: mls.CommitOptions{Proposals: removes}}, nil
-	case opAdmin:
-		if len(a.Users) != 1 || !isMember(a.Users[0]) {
-			return plan{}, refusedChange("who is not in the group cannot be an administrator")
-		}
-		after = *before.withAdmin(a.Users[0], !a.Off)
-		if slices.Equal(after.Admins, before.Admins) {
-			return plan{nothing: true}, nil
-		}
-		if len(after.Admins) == 0 {
-			return plan{}, refusedChange("a group needs an administrator")
-		}
-	case opRename:
-		after.Name = a.Name
-	case opExpire:
-		after.Expiry = a.Seconds
-	default:
-		return plan{}, refusedChange("this version does not know how")
-	}
-	if after.Name == before.Name && after.Expiry == before.Expiry && slices.Equal(after.Admins, before.Admins) {
-		return plan{nothing: true}, nil
-	}
-	extensions, err := after.extensions()
-	if err != nil {
-		return plan{}, refusedChange("the group cannot be described so")
-	}
-	return plan{options: mls.CommitOptions{Proposals: []mls.Proposal{&mls.GroupContextExtensions{Extensions: extensions}}}}, nil
-}
-
-func proposedRemoval(mg *mls.Group, leaf mls.LeafIndex) bool {
-	return slices.ContainsFunc(mg.Proposals(), func(p mls.CommittedProposal) bool {
-		remove, ok := p.Proposal.(*mls.Remove)
-		return ok && remove.Removed == leaf
-	})
-}
-
-// planRenewal takes a device in again that cannot follow, with a fresh key package.
-func (s *session) planRenewal(ctx context.Context, g *group, members []memberDevice, a action) (plan, error) {
-	var lost bool
-	if err := s.store.reader.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM members WHERE grp = ? AND device_id = ? AND since = ?)",
-		g.id, a.Device, a.Since).Scan(&lost); err != nil {
-		return plan{}, s.storeFailure(ctx, err)
-	}
-	i := slices.IndexFunc(members, func(m memberDevice) bool { return string(m.deviceID[:]) == string(a.Device) })
-	if !lost || i < 0 {
-		return plan{nothing: true}, nil // gone, or helped by somebody else
-	}
-	device := members[i]
-	packages, last, err := s.claim(ctx, device.username)
-	if err != nil {
-		return plan{}, err
-	}
-	for j, k := range packages {
-		certificate, err := certificateOf(k.LeafNode.Credential, k.LeafNode.SignatureKey)
-		if err == nil && certificate.DeviceID == device.deviceID && certificate.DeviceKey == device.deviceKey && certificate.AccountKey == device.accountKey {
-			p := plan{options: mls.CommitOptions{Proposals: []mls.Proposal{&mls.Remove{Removed: device.leaf}, &mls.Add{KeyPackage: packages[j]}}}}
-			if last {
-				p.lastResort = []identity.Username{device.username}
-			}
-			return p, nil
-		}
-	}
-	return plan{}, &absentError{username: device.username}
-}
-
-// claimAll takes a key package of every device of the accounts out of the relay's
-// stock. It returns who has none in missing, and of whom only the last resort was
-// left.
-func (s *session) claimAll(ctx context.Context, users []identity.Username) (adds []mls.Proposal, lastResort []identity.Username, missing []*absentError, err error) {
-	for _, name := range users {
-		packages, last, err := s.claim(ctx, name)
-		var (
-			absent  *absentError
-			refused refusedChange
-		)
-		if errors.As(err, &refused) {
-			absent = &absentError{username: name, refused: refused}
-		}
-		if absent != nil || errors.As(err, &absent) {
-			missing = append(missing, absent)
-			continue
-		}
-		if err != nil {
-			return nil, nil, nil, err
-		}
-		for _, k := range packages {
-			adds = append(adds, &mls.Add{KeyPackage: k})
-		}
-		if last {
-			lastResort = append(lastResort, name)
-		}
-	}
-	return adds, lastResort, missing, nil
-}
-
-// claim takes a key package of every device of an account. It takes all of the
-// answer or nothing: a false one is evidence against the server, not a list to pick
-// from. The errors are [*absentError], [*KeyChangedError], a refusedChange, or those
-// of the line.
-func (s *session) claim(ctx context.Context, username identity.Username) (packages []*mls.KeyPackage, lastResort bool, err error) {
-	known, err := s.knownContact(ctx, username)
-	if err != nil {
-		return nil, false, err
-	}
-	if known == nil {
-		return nil, false, refusedChange(fmt.Sprintf("%s is not known", username))
-	}
-	if err := known.keyChanged(); err != nil {
-		return nil, false, err
-	}
-	response, err := callDirectory(ctx, s.Client, func(ctx context.Context, d api.DirectoryClient) (*api.ClaimKeyPackagesResponse, error) {
-		return d.ClaimKeyPackages(ctx, &api.ClaimKeyPackagesRequest{Username: string(username)})
-	})
-	switch {
-	case errors.Is(err, errKeyPackageLimit):
-		return nil, false, &absentError{username: username, limited: true}
-	case errors.Is(err, ErrUnknownRecipient):
-		return nil, false, refusedChange(fmt.Sprintf("the server does not know %s", username))
-	case err != nil:
-		return nil, false, err
-	case len(response.GetKeyPackages()) == 0:
-		return nil, false, &absentError{username: username}
-	case len(response.GetKeyPackages()) > maxDevices:
-		return nil, false, falseKeys(username)
-	}
-	for _, claimed := range response.GetKeyPackages() {
-		k, err := mls.ParseKeyPackage(claimed.GetKeyPackage())
-		if err != nil || k.CipherSuite != s.tuning.suite {
-			return nil, false, falseKeys(username)
-		}
-		if err := s.groups.client.ValidateKeyPackage(k); err != nil {
-			s.log.Warn("a key package is not valid", "error", err)
-			return nil, false, falseKeys(username)
-		}
-		certificate, err := certificateOf(k.LeafNode.Credential, k.LeafNode.SignatureKey)
-		if err != nil || certificate.Username != username || string(certificate.DeviceID[:]) != string(claimed.GetDevice()) {
-			return nil, false, falseKeys(username)
-		}
-		if certificate.AccountKey != known.AccountKey {
-			if err := s.commit(ctx, func(u *unit) error { return s.noteNewKey(u, known, certificate.AccountKey) }); err != nil {
-				return nil, false, err
-			}
-			return nil, false, known.keyChanged()
-		}
-		packages = append(packages, k)
-		lastResort = lastResort || claimed.GetLastResort()
-	}
-	return packages, lastResort, nil
-}
-
-func falseKeys(username identity.Username) error {
-	return refusedChange(fmt.Sprintf("the server offers keys of %s that do not hold together", username))
 }
 
 // actionAccepted applies what the relay accepted.

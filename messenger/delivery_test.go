@@ -224,12 +224,23 @@ func TestSendRefuses(t *testing.T) {
 		_, err := alice.Direct(testContext(t), with)
 		return err
 	}
+	group := func(name string) error {
+		_, err := alice.CreateGroup(testContext(t), name, nil)
+		return err
+	}
 	if large := wantError[*TooLargeError](t, send(in, strings.Repeat("x", 2<<20))); large.Size != 2<<20 || large.Limit != MaxTextLen {
 		t.Errorf("got %+v", large)
 	}
 	for name, test := range map[string]struct{ got, want error }{
 		"empty":        {send(in, ""), ErrText},
 		"bytes":        {send(in, "\xff"), ErrText},
+		"nameless":     {group(""), ErrGroupName},
+		"two lines":    {group("a\nb"), ErrGroupName},
+		"an escape":    {group("a\x1b[2Jb"), ErrGroupName},
+		"a separator":  {group("a\u2028b"), ErrGroupName},
+		"spaces":       {group(" a"), ErrGroupName},
+		"a long name":  {group(strings.Repeat("a", MaxNameLen+1)), ErrGroupName},
+		"far off":      {alice.SetExpiry(testContext(t), in, 400*24*time.Hour), ErrExpiry},
 		"nowhere":      {send(ConversationID{1}, "hi"), ErrUnknownConversation},
 		"no such text": {send(in, "hi", ReplyTo(MessageID{1})), ErrUnknownMessage},
 		"self":         {direct("alice"), ErrSelf},

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/fxamacker/cbor/v2"
@@ -80,11 +82,10 @@ func (d *descriptor) check() error {
 	switch {
 	case d.Kind != Direct && d.Kind != Group,
 		len(d.Conversation) != len(ConversationID{}),
-		len(d.Name) > MaxNameLen || !utf8.ValidString(d.Name),
 		time.Duration(d.Expiry)*time.Second > content.MaxExpiry,
 		len(d.Admins) > maxAdmins,
 		d.Kind == Direct && (d.Name != "" || d.Admins != nil),
-		d.Kind == Group && d.Name == "":
+		d.Kind == Group && !isName(d.Name):
 		return errDescriptor
 	}
 	for i, name := range d.Admins {
@@ -96,6 +97,13 @@ func (d *descriptor) check() error {
 		}
 	}
 	return nil
+}
+
+// isName refuses what would break a line or hide in it.
+func isName(name string) bool {
+	return name != "" && len(name) <= MaxNameLen && utf8.ValidString(name) && !strings.ContainsFunc(name, func(r rune) bool {
+		return unicode.IsControl(r) || unicode.Is(unicode.Zl, r) || unicode.Is(unicode.Zp, r)
+	})
 }
 
 func (d *descriptor) extensions() ([]mls.Extension, error) {

@@ -62,6 +62,10 @@ var (
 	ErrSelf = errors.New("this is your own account")
 	// ErrText: a text is empty or not valid UTF-8.
 	ErrText = errors.New("a message is text in UTF-8, and not empty")
+	// ErrGroupName: the name of a group is not 1 to [MaxNameLen] bytes on one line.
+	ErrGroupName = errors.New("a group's name is one line of text in UTF-8 with at most 128 bytes")
+	// ErrExpiry: a time after which messages disappear is out of range.
+	ErrExpiry = errors.New("messages disappear after a year at most")
 	// ErrUnknownConversation: there is no conversation with this id.
 	ErrUnknownConversation = errors.New("no such conversation")
 	// ErrConversationClosed: we left the conversation, were removed, or declined it.

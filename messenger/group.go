@@ -81,6 +81,17 @@ func lastGroup(ctx context.Context, q querier, conversation int64) (*group, erro
 		conversation, int(groupLive), int(groupLost)).Scan)
 }
 
+// newestGroup returns the last group that a conversation had, whatever became of it,
+// and its descriptor; nil if it had none.
+func newestGroup(ctx context.Context, q querier, conversation int64) (*group, *descriptor, error) {
+	g, err := scanGroup(q.QueryRowContext(ctx, selectGroups+"WHERE conversation = ? ORDER BY incarnation DESC, group_id LIMIT 1", conversation).Scan)
+	if err != nil || g == nil {
+		return nil, nil, err
+	}
+	d, err := descriptorOf(ctx, q, g.id)
+	return g, d, err
+}
+
 // setGroupState changes it, and forgets the secrets of a group that is gone.
 func (c *Client) setGroupState(u *unit, g *group, state groupState) error {
 	if _, err := u.ExecContext(u, "UPDATE groups SET state = ?, changed_at = ?, failures = 0, awaited = 0 WHERE id = ?", int(state), u.now.UnixMilli(), g.id); err != nil {
@@ -91,8 +102,8 @@ func (c *Client) setGroupState(u *unit, g *group, state groupState) error {
 		return nil
 	}
 	// What was sealed for it will not be opened by anybody.
-	if _, err := u.ExecContext(u, "UPDATE outbox SET sealed = NULL, welcome = NULL, members = NULL, welcomed = NULL, grp = NULL WHERE grp = ?", g.id); err != nil {
-		return fmt.Errorf("leaving a group: %w", err)
+	if err := unsealAll(u, "grp = ?", g.id); err != nil {
+		return err
 	}
 	if state == groupGone {
 		if _, err := u.ExecContext(u, "DELETE FROM records WHERE grp = ?", g.id); err != nil {

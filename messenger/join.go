@@ -351,15 +351,8 @@ func (s *session) mayJoin(u *unit, v *conversation, before *group, asked bool, m
 	}
 	// Another MLS group for a conversation that we know: its administrators may
 	// begin one, where the old one cannot go on.
-	last, err := scanGroup(u.QueryRowContext(u, selectGroups+"WHERE conversation = ? ORDER BY incarnation DESC, group_id LIMIT 1", v.id).Scan)
-	if err != nil {
-		return err
-	}
-	if last == nil {
-		return nil
-	}
-	d, err := descriptorOf(u, u, last.id)
-	if err != nil {
+	last, d, err := newestGroup(u, u, v.id)
+	if err != nil || last == nil {
 		return err
 	}
 	members, err := listMembers(u, u, last.id)

@@ -42,12 +42,11 @@ func (c *Client) stockKeyPackages(ctx context.Context, stock uint32, fresh bool)
 		stock = 0 // their private parts may be gone: the relay drops them
 	}
 	n := max(0, c.tuning.stockSize-int(stock))
-	waiting, err := c.unpublished(ctx)
+	waiting, err := c.unpublished(ctx, n)
 	if err != nil {
 		return err
 	}
-	request := &api.PublishKeyPackagesRequest{ReplaceStock: fresh}
-	request.KeyPackages = waiting[:min(len(waiting), n)]
+	request := &api.PublishKeyPackagesRequest{ReplaceStock: fresh, KeyPackages: waiting}
 	err = c.commit(ctx, func(u *unit) error {
 		if _, err := u.ExecContext(u, "DELETE FROM key_packages WHERE expires_at <= ?", u.now.UnixMilli()); err != nil {
 			return fmt.Errorf("deleting old key packages: %w", err)
@@ -80,15 +79,15 @@ func (c *Client) stockKeyPackages(ctx context.Context, stock uint32, fresh bool)
 		return err
 	}
 	return c.commit(ctx, func(u *unit) error {
-		_, err := u.ExecContext(u, "UPDATE key_packages SET published = 1")
+		_, err := u.ExecContext(u, "UPDATE key_packages SET published = 1 WHERE NOT published")
 		return err
 	})
 }
 
-// unpublished returns what was made, and perhaps did not come to the relay.
-func (c *Client) unpublished(ctx context.Context) ([][]byte, error) {
+// unpublished returns some of what was made, and perhaps did not come to the relay.
+func (c *Client) unpublished(ctx context.Context, most int) ([][]byte, error) {
 	var all [][]byte
-	err := c.read(ctx, "SELECT private FROM key_packages WHERE NOT published AND NOT last_resort", nil, func(scan func(...any) error) error {
+	err := c.read(ctx, "SELECT private FROM key_packages WHERE NOT published AND NOT last_resort LIMIT ?", []any{most}, func(scan func(...any) error) error {
 		var encoded []byte
 		if err := scan(&encoded); err != nil {
 			return err

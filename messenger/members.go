@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/fxamacker/cbor/v2"
 
@@ -162,7 +161,7 @@ func (c *Client) meet(ctx context.Context, username identity.Username, policy Tr
 
 // CreateGroup begins a group with us as its administrator and adds accounts to it,
 // which are accepted as contacts by that. The name has 1 to [MaxNameLen] bytes.
-// Its errors are [ErrText] and those of Direct.
+// Its errors are [ErrGroupName] and those of Direct.
 func (c *Client) CreateGroup(ctx context.Context, name string, with []identity.Username, options ...ContactOption) (Conversation, error) {
 	if err := checkName(name); err != nil {
 		return Conversation{}, err
@@ -202,8 +201,8 @@ func queueMembers(u *unit, conversation int64, first action, users []identity.Us
 }
 
 func checkName(name string) error {
-	if name == "" || len(name) > MaxNameLen || !utf8.ValidString(name) || strings.TrimSpace(name) != name {
-		return ErrText
+	if !isName(name) || strings.TrimSpace(name) != name {
+		return ErrGroupName
 	}
 	return nil
 }
@@ -264,7 +263,7 @@ func (c *Client) SetAdmin(ctx context.Context, in ConversationID, user identity.
 	})
 }
 
-// Rename changes the name of a group. Errors as of AddMembers, and [ErrText].
+// Rename changes the name of a group. Errors as of AddMembers, and [ErrGroupName].
 func (c *Client) Rename(ctx context.Context, group ConversationID, name string) error {
 	if err := checkName(name); err != nil {
 		return err
@@ -277,10 +276,10 @@ func (c *Client) Rename(ctx context.Context, group ConversationID, name string) 
 // SetExpiry has messages that are written from now on, by anybody in the
 // conversation, disappear so long after they were read; 0 for never. It is at most
 // [content.MaxExpiry], in whole seconds. Everybody may set it in a direct
-// conversation. Errors as of AddMembers, and [ErrText] for a time out of range.
+// conversation. Errors as of AddMembers, and [ErrExpiry].
 func (c *Client) SetExpiry(ctx context.Context, in ConversationID, after time.Duration) error {
 	if after < 0 || after > content.MaxExpiry {
-		return ErrText
+		return ErrExpiry
 	}
 	return c.perform(ctx, in, func(u *unit, v *conversation) error {
 		if v.kind == Group {

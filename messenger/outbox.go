@@ -139,8 +139,11 @@ func keepSealed(u *unit, e *entry) error {
 }
 
 // unseal has an entry sealed anew when its turn comes.
-func unseal(u *unit, id int64) error {
-	_, err := u.ExecContext(u, "UPDATE outbox SET sealed = NULL, welcome = NULL, members = NULL, welcomed = NULL, grp = NULL WHERE id = ?", id)
+func unseal(u *unit, id int64) error { return unsealAll(u, "id = ?", id) }
+
+// unsealAll does so with all for which a condition holds.
+func unsealAll(u *unit, where string, args ...any) error {
+	_, err := u.ExecContext(u, "UPDATE outbox SET sealed = NULL, welcome = NULL, members = NULL, welcomed = NULL, grp = NULL WHERE "+where, args...)
 	if err != nil {
 		return fmt.Errorf("taking back what was sealed: %w", err)
 	}

@@ -89,6 +89,7 @@ type world struct {
 	faulty   *faultyStore
 	devices  []*device
 	all      []ConversationID
+	last     bool // everybody has spoken after the trouble
 
 	mu       sync.Mutex // guards what follows
 	sent     []*sentMessage
@@ -555,6 +556,7 @@ func (w *world) heal() {
 			}
 		}
 	}
+	w.last = true
 	w.settle("after a last round")
 }
 
@@ -589,7 +591,8 @@ func (w *world) stuck() []string {
 			if w.lost(d, in) && w.expected(d, in) {
 				all = append(all, string(d.name)+" cannot follow")
 			}
-			if _, err := d.client.Conversation(context.Background(), in); errors.Is(err, ErrUnknownConversation) && w.counted(d, in) {
+			// Who lost all knowledge of a conversation hears of it when somebody speaks.
+			if _, err := d.client.Conversation(context.Background(), in); w.last && errors.Is(err, ErrUnknownConversation) && w.counted(d, in) {
 				all = append(all, string(d.name)+" does not know of a conversation")
 			}
 		}

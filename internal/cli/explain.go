@@ -49,6 +49,7 @@ var explanations = []explanation{
 	{messenger.ErrUnknownContact, exitFailure, "UNKNOWN_CONTACT", "check the name"},
 	{messenger.ErrSelf, exitUsage, "SELF", "name somebody else"},
 	{messenger.ErrText, exitUsage, "BAD_TEXT", "write something; - reads standard input"},
+	{messenger.ErrGroupName, exitUsage, "BAD_GROUP_NAME", "choose another name, without line breaks"},
 	{messenger.ErrKeyMismatch, exitKeyChanged, "KEY_MISMATCH", "the key changed once more meanwhile: compare the numbers again with sealpost verify"},
 	{messenger.ErrBadDirectory, exitFailure, "FALSE_ANSWER", "the server is faulty or lies: tell who runs it; nothing was sent"},
 	{identity.ErrForeignServer, exitUsage, "FOREIGN_SERVER", "leave out @ and the server: names are of your own server"},

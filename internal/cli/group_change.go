@@ -154,7 +154,7 @@ func parseExpiry(s string) (time.Duration, error) {
 
 func setExpiry(ctx context.Context, client *messenger.Client, id messenger.ConversationID, after time.Duration) error {
 	err := client.SetExpiry(ctx, id, after)
-	if errors.Is(err, messenger.ErrText) {
+	if errors.Is(err, messenger.ErrExpiry) {
 		return errExpiry
 	}
 	return err
