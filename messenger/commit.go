@@ -51,12 +51,14 @@ func (s *session) takeCommit(ctx context.Context, in incoming, g *group, mg *mls
 	}
 	if err != nil {
 		s.log.Warn("a commit was refused", "error", err)
-		return s.refuseCommit(ctx, in, g)
+		offender, _ := atLeaf(members, staged.Committer.LeafIndex)
+		return s.refuseCommit(ctx, in, g, offender.username)
 	}
 	held, err := s.holdForKeys(ctx, in, g, ch.added)
 	if errors.Is(err, errClaim) {
+		// Perhaps it is the directory that lies: that is nobody's fault.
 		s.log.Warn("a commit adds somebody under a name that is another's")
-		return s.refuseCommit(ctx, in, g)
+		return s.refuseCommit(ctx, in, g, "")
 	}
 	if held || err != nil {
 		s.groups.forget(g.id)
@@ -91,22 +93,41 @@ func (s *session) takeCommit(ctx context.Context, in incoming, g *group, mg *mls
 }
 
 // refuseCommit leaves a group in which a member did what it may not: the relay went
-// on with it, and nobody who is honest did.
-func (s *session) refuseCommit(ctx context.Context, in incoming, g *group) error {
+// on with it, and nobody who is honest did. An administrator begins a new group, without
+// the member if it is known who it was.
+func (s *session) refuseCommit(ctx context.Context, in incoming, g *group, offender identity.Username) error {
 	s.groups.forget(g.id)
 	return s.commit(ctx, func(u *unit) error {
 		v, err := conversationByRow(u, u, g.conversation)
 		if err != nil {
 			return err
 		}
-		if err := addNotice(u, v, KindWarning, "", "somebody tried to change the group without the right to; nothing was changed here, and it is put right with the others"); err != nil {
+		if err := s.lose(u, g); err != nil {
 			return err
 		}
-		if err := s.lose(u, g); err != nil {
+		begun := false
+		if v.kind == Group && offender != "" {
+			if begun, err = s.beginAnew(u, g, offender, u.now.Add(upTo(s.tuning.helpDelay))); err != nil {
+				return err
+			}
+		}
+		if err := addNotice(u, v, KindWarning, offender, refusalNotice(offender, begun)); err != nil {
 			return err
 		}
 		return s.advance(u, in)
 	})
+}
+
+func refusalNotice(offender identity.Username, begun bool) string {
+	who := "somebody"
+	if offender != "" {
+		who = string(offender)
+	}
+	text := who + " tried to change the group without the right to; nothing was changed here, "
+	if begun {
+		return text + "and the group goes on without " + who + ": add them again if it was a mistake"
+	}
+	return text + "and it is put right with the others"
 }
 
 // holdForKeys keeps a commit back that adds somebody under a known name with

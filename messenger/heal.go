@@ -301,7 +301,7 @@ func (s *session) askAgain(ctx context.Context) error {
 		}
 		if err := s.commit(ctx, func(u *unit) error {
 			if g.asked >= asksBeforeNew {
-				begun, err := s.beginAnew(u, g)
+				begun, err := s.beginAnew(u, g, "", time.Time{})
 				if begun || err != nil {
 					return err
 				}
@@ -330,8 +330,8 @@ func (s *session) tellUnanswered(u *unit, g *group) error {
 }
 
 // beginAnew queues a new group for a conversation whose old one nobody can go on
-// with, if we were an administrator of it.
-func (s *session) beginAnew(u *unit, g *group) (begun bool, err error) {
+// with, if we were an administrator of it, with everybody but one account.
+func (s *session) beginAnew(u *unit, g *group, without identity.Username, due time.Time) (begun bool, err error) {
 	v, err := conversationByRow(u, u, g.conversation)
 	if err != nil || v.state != Active {
 		return false, err
@@ -353,20 +353,20 @@ func (s *session) beginAnew(u *unit, g *group) (begun bool, err error) {
 	}
 	var users []identity.Username
 	for _, name := range names(members) {
-		if identity.Username(name) != s.self.username() {
-			users = append(users, identity.Username(name))
+		if name := identity.Username(name); name != s.self.username() && name != without {
+			users = append(users, name)
 		}
 	}
 	if _, err := u.ExecContext(u, "UPDATE groups SET asked_at = ?, asked = 0 WHERE id = ?", u.now.UnixMilli(), g.id); err != nil {
 		return false, fmt.Errorf("beginning anew: %w", err)
 	}
 	n := min(len(users), maxAddedAtOnce)
-	if err := enqueueOnce(u, v.id, action{Op: opCreate, Name: v.name, Users: users[:n]}, time.Time{}); err != nil {
+	if err := enqueueOnce(u, v.id, action{Op: opCreate, Name: v.name, Users: users[:n]}, due); err != nil {
 		return false, err
 	}
 	for users = users[n:]; len(users) > 0; users = users[n:] {
 		n = min(len(users), maxAddedAtOnce)
-		if err := enqueueOnce(u, v.id, action{Op: opAdd, Users: users[:n]}, time.Time{}); err != nil {
+		if err := enqueueOnce(u, v.id, action{Op: opAdd, Users: users[:n]}, due); err != nil {
 			return false, err
 		}
 	}

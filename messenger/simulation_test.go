@@ -618,10 +618,44 @@ func (w *world) lost(d *device, in ConversationID) bool {
 	return err == nil && v.State == Active && v.Healing
 }
 
-// expected says whether others count a device among the members, or there are none.
-// Who was removed while it could not hear it asks in vain.
+// expected says whether a device that is lost can come back: somebody counts it among
+// the members, or nobody follows any more, and one of them may begin a new group. Who was
+// removed while it could not hear it asks in vain, and so does whom all others left.
 func (w *world) expected(d *device, in ConversationID) bool {
-	return w.counted(d, in) || !slices.ContainsFunc(w.devices, func(other *device) bool { return w.follows(other, in) && other != d })
+	if w.counted(d, in) {
+		return true
+	}
+	begins := false
+	for _, other := range w.devices {
+		if other != d && w.follows(other, in) {
+			return false
+		}
+		begins = begins || w.mayBegin(other, d, in)
+	}
+	return begins
+}
+
+// mayBegin says whether a lost device is going to make a new group with another in it.
+func (w *world) mayBegin(d, with *device, in ConversationID) bool {
+	if d.client == nil || !w.lost(d, in) {
+		return false
+	}
+	ctx, q := context.Background(), d.client.store.reader
+	v, err := d.client.findConversation(ctx, q, in)
+	w.must(err)
+	if v.kind == Direct {
+		return true
+	}
+	g, err := lastGroup(ctx, q, v.id)
+	w.must(err)
+	if g == nil {
+		return false
+	}
+	members, err := listMembers(ctx, q, g.id)
+	w.must(err)
+	rights, err := descriptorOf(ctx, q, g.id)
+	w.must(err)
+	return hasDevice(members, with.client.Self().DeviceID) && rights.isAdmin(d.name, func(name identity.Username) bool { return hasAccount(members, name) })
 }
 
 // counted says whether others count a device among the members.
