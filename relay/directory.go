@@ -50,6 +50,10 @@ func (d directory) Lookup(ctx context.Context, request *api.LookupRequest) (*api
 	if err != nil || string(username) != request.GetUsername() {
 		return nil, errMalformed
 	}
+	// A name that nobody has counts like any other.
+	if err := d.rates.lookups.take(d.clock(), callingDevice(ctx)); err != nil {
+		return nil, err
+	}
 	records, err := d.store.Records(ctx, username)
 	if err != nil {
 		return nil, err

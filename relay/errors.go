@@ -34,6 +34,7 @@ var (
 var (
 	errConnectRate      = errors.New("too many connections from the address in a short time") // nobody is told
 	errCallRate         = errors.New("too many calls of the device in a short time")
+	errLookupRate       = errors.New("too many lookups of the device in a short time")
 	errSubmitRate       = errors.New("too many submits of the device in a short time")
 	errByteRate         = errors.New("too many bytes from the device in a short time")
 	errAccountRate      = errors.New("too many submits of the account in a short time")
@@ -74,6 +75,7 @@ var answers = []answer{
 	{ErrTooManyKeyPackages, codes.ResourceExhausted, api.Reason_REASON_KEY_PACKAGE_LIMIT, 0, "key_packages"},
 	{errTooManyClaims, codes.ResourceExhausted, api.Reason_REASON_KEY_PACKAGE_LIMIT, time.Hour, "claims"},
 	{errCallRate, codes.ResourceExhausted, api.Reason_REASON_RATE_LIMITED, time.Minute, "device_calls"},
+	{errLookupRate, codes.ResourceExhausted, api.Reason_REASON_RATE_LIMITED, time.Minute, "device_lookups"},
 	{errSubmitRate, codes.ResourceExhausted, api.Reason_REASON_RATE_LIMITED, time.Minute, "device_submits"},
 	{errByteRate, codes.ResourceExhausted, api.Reason_REASON_RATE_LIMITED, time.Minute, "device_bytes"},
 	{errAccountRate, codes.ResourceExhausted, api.Reason_REASON_RATE_LIMITED, time.Minute, "account_submits"},

@@ -24,7 +24,7 @@ func fuzzDirectory(t *testing.T) directory {
 	limits := DefaultLimits()
 	return directory{Server: &Server{
 		store: fuzzStore{t}, limits: limits, clock: func() time.Time { return time.UnixMilli(fuzzTime) },
-		log: slog.New(slog.DiscardHandler), metrics: NewMetrics(), nonces: newNonces(limits), claims: newClaims(limits), openRegistration: true,
+		log: slog.New(slog.DiscardHandler), metrics: NewMetrics(), nonces: newNonces(limits), claims: newClaims(limits), rates: newClientRates(limits), openRegistration: true,
 	}}
 }
 

@@ -41,6 +41,7 @@ type Limits struct {
 	HeaderBytes        int           `help:"Bytes in the header of a call."`
 
 	DeviceCalls          int `help:"Calls of a device in a minute, its connections for envelopes among them."`
+	DeviceLookups        int `help:"Names that a device looks up in an hour."`
 	DeviceSubmits        int `help:"Submits of a device in a minute."`
 	DeviceBytes          int `help:"Bytes that a device submits in a minute."`
 	AccountSubmits       int `help:"Submits of all devices of an account in a minute."`
@@ -86,6 +87,7 @@ func DefaultLimits() Limits {
 		IdleTime:             5 * time.Minute,
 		HeaderBytes:          8 << 10,
 		DeviceCalls:          600,
+		DeviceLookups:        2000,
 		DeviceSubmits:        6000,
 		DeviceBytes:          64 << 20,
 		AccountSubmits:       12_000,
@@ -117,7 +119,8 @@ func (l Limits) check() error {
 		{"AddressConnects", int64(l.AddressConnects)}, {"StrangerTime", int64(l.StrangerTime)},
 		{"StrangerBytes", int64(l.StrangerBytes)}, {"IdleTime", int64(l.IdleTime)},
 		{"HeaderBytes", int64(l.HeaderBytes)},
-		{"DeviceCalls", int64(l.DeviceCalls)}, {"DeviceSubmits", int64(l.DeviceSubmits)},
+		{"DeviceCalls", int64(l.DeviceCalls)}, {"DeviceLookups", int64(l.DeviceLookups)},
+		{"DeviceSubmits", int64(l.DeviceSubmits)},
 		{"DeviceBytes", int64(l.DeviceBytes)}, {"AccountSubmits", int64(l.AccountSubmits)},
 		{"AddressRegistrations", int64(l.AddressRegistrations)},
 		{"LineBytes", int64(l.LineBytes)}, {"QueueBytes", int64(l.QueueBytes)},

@@ -83,6 +83,7 @@ func (r *rates[K]) takeFrom(l *rate.Limiter, at time.Time, n int) error {
 // clientRates are the rates that clients are held to.
 type clientRates struct {
 	calls         *rates[identity.DeviceID]
+	lookups       *rates[identity.DeviceID]
 	submits       *rates[identity.DeviceID]
 	bytes         *rates[identity.DeviceID] // in units of byteUnit
 	accounts      *rates[identity.Username] // submits
@@ -96,6 +97,7 @@ const byteUnit = 1 << 10
 func newClientRates(l Limits) clientRates {
 	return clientRates{
 		calls:         newRates[identity.DeviceID](errCallRate, l.DeviceCalls, time.Minute),
+		lookups:       newRates[identity.DeviceID](errLookupRate, l.DeviceLookups, time.Hour),
 		submits:       newRates[identity.DeviceID](errSubmitRate, l.DeviceSubmits, time.Minute),
 		bytes:         newRates[identity.DeviceID](errByteRate, max(l.DeviceBytes/byteUnit, 1), time.Minute),
 		accounts:      newRates[identity.Username](errAccountRate, l.AccountSubmits, time.Minute),

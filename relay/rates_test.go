@@ -106,6 +106,28 @@ func TestCallRate(t *testing.T) {
 	}
 }
 
+func TestAttackA14BulkLookups(t *testing.T) {
+	r := startRelay(t, t.TempDir(), func(c *relay.Config) { c.Limits.DeviceLookups = 3 })
+	alice, bob := r.registered("alice"), r.registered("bob")
+	for _, name := range []string{"bob", "nobody", "nobody-else"} {
+		if _, err := alice.lookup(name); err != nil && reasonOf(err) != api.Reason_REASON_UNKNOWN_ACCOUNT.String() {
+			t.Fatal(err)
+		}
+	}
+	for _, name := range []string{"bob", "nobody"} { // the same for one that exists and one that does not
+		_, err := alice.lookup(name)
+		wantRetry(t, err)
+	}
+	if _, err := bob.lookup("alice"); err != nil {
+		t.Errorf("another device: %v", err)
+	}
+	_, err := alice.lookup("bob")
+	r.clock.move(wantRetry(t, err))
+	if _, err := alice.lookup("bob"); err != nil {
+		t.Errorf("after the time that was said: %v", err)
+	}
+}
+
 func TestRegistrationRate(t *testing.T) {
 	r := startRelay(t, t.TempDir(), func(c *relay.Config) { c.Limits.AddressRegistrations = 2 })
 	r.registered("alice")
