@@ -45,10 +45,11 @@ func (s *suite) extract(salt, ikm []byte) []byte {
 
 // expandWithLabel is ExpandWithLabel of RFC 9420, Section 8.
 func (s *suite) expandWithLabel(secret []byte, label string, context []byte, length int) []byte {
-	if length > s.nh {
-		return s.expandLong(secret, appendKDFLabel(nil, label, context, length), length)
+	out, err := hkdf.Expand(s.newHash, secret, string(appendKDFLabel(nil, label, context, length)), length)
+	if err != nil {
+		panic("mls: expanding a key: " + err.Error())
 	}
-	return s.newExpander(secret).withLabel(label, context, length)
+	return out
 }
 
 // appendKDFLabel appends KDFLabel of RFC 9420, Section 8.
@@ -64,32 +65,22 @@ func appendKDFLabel(b []byte, label string, context []byte, length int) []byte {
 // the secret alone only once.
 type expander struct {
 	mac   hash.Hash
-	used  bool
 	label []byte // room for a KDFLabel
 }
 
 func (s *suite) newExpander(secret []byte) *expander {
-	return &expander{mac: hmac.New(s.newHash, secret), label: make([]byte, 0, 96)}
+	mac := hmac.New(s.newHash, secret)
+	mac.Reset() // keeps the state after the secret, for each Reset to come
+	return &expander{mac: mac, label: make([]byte, 0, 96)}
 }
 
 // withLabel is ExpandWithLabel of RFC 9420, Section 8, for at most KDF.Nh bytes:
 // one block of HKDF-Expand (RFC 5869, Section 2.3).
 func (e *expander) withLabel(label string, context []byte, length int) []byte {
-	if e.used {
-		e.mac.Reset()
-	}
-	e.used = true
 	e.label = append(appendKDFLabel(e.label[:0], label, context, length), 1)
+	e.mac.Reset()
 	e.mac.Write(e.label)
 	return e.mac.Sum(make([]byte, 0, e.mac.Size()))[:length]
-}
-
-func (s *suite) expandLong(secret, info []byte, length int) []byte {
-	out, err := hkdf.Expand(s.newHash, secret, string(info), length)
-	if err != nil {
-		panic("mls: expanding a key: " + err.Error())
-	}
-	return out
 }
 
 // deriveSecret is DeriveSecret of RFC 9420, Section 8.
