@@ -20,6 +20,7 @@ var workAttacks = map[string]func(t *testing.T, n int){
 	"path of many keys":              pathOfManyKeys,
 	"leaf of many types":             leafOfManyTypes,
 	"welcome of many PSKs":           welcomeOfManyPSKs,
+	"proposals that spoil commits":   proposalsThatSpoilCommits,
 }
 
 // attackSize is the variable that says how large an attack a counting run makes.
@@ -211,4 +212,25 @@ func welcomeOfManyPSKs(t *testing.T, n int) {
 	joiner := &joiner{client: must(NewClient(acceptAll, Config{PSKs: store})), suite: must(classic.suite()), secrets: secrets}
 	_, err := joiner.pskValues()
 	checkRefusal(t, err, brokenRule{"12.2", "listed twice"})
+}
+
+// proposalsThatSpoilCommits has every other of the proposals that wait spoil each
+// commit that covers it.
+func proposalsThatSpoilCommits(t *testing.T, n int) {
+	alice := newDemandingRoom(t, 1).members[0].group
+	for i := range n {
+		p := newPerson(t, fmt.Sprint(i), classic, Config{})
+		k := must(p.client.NewKeyPackage(classic, p.id, KeyPackageOptions{})).KeyPackage // lacks the required capabilities
+		if i%2 == 1 {
+			k = p.capable()
+		}
+		alice.proposals = append(alice.proposals, &storedProposal{ref: appendUint32(nil, uint32(i)), proposal: &Add{k}, sender: memberSender(0)})
+	}
+	list, err := alice.collectProposals(CommitOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(list) < 100 || alice.canCommit(list) != nil {
+		t.Errorf("%d of %d proposals are committed", len(list), n)
+	}
 }

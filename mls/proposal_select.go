@@ -22,17 +22,27 @@ func (g *Group) collectProposals(opts CommitOptions) ([]CommittedProposal, error
 	return list, nil
 }
 
+// maxExtendWork bounds how many proposals extendList checks, each as often as it is
+// part of a list: some hundred that spoil commits are found, and a flood of them takes
+// no more than seconds.
+const maxExtendWork = 32 * MaxStoredProposals
+
 // extendList adds those of the received proposals to a list that can stand in a
 // commit with it. A proposal that is valid alone can still spoil every commit that
 // covers it, and must not keep us from making one. If there are few of these, few
-// attempts find them.
+// attempts find them; if there are so many that it takes too long, those that are not
+// sorted out by then stay out of the commit, good ones as well.
 func (g *Group) extendList(list, received []CommittedProposal) []CommittedProposal {
 	if len(received) == 0 || g.canCommit(list) != nil {
 		return list
 	}
+	work := 0
 	var extend func(list, more []CommittedProposal) []CommittedProposal
 	extend = func(list, more []CommittedProposal) []CommittedProposal {
 		all := append(slices.Clip(list), more...)
+		if work += len(all); work > maxExtendWork {
+			return list
+		}
 		if g.canCommit(all) == nil {
 			return all
 		}
