@@ -24,9 +24,15 @@ type ReceivedProposal struct {
 	ref []byte
 }
 
-// MaxStoredProposals is how many proposals a group keeps in an epoch (RFC 9420,
-// Section 12.1).
-const MaxStoredProposals = 4096
+const (
+	// MaxStoredProposals is how many proposals of others a group keeps in an epoch
+	// (RFC 9420, Section 12.1).
+	MaxStoredProposals = 4096
+
+	// MaxStoredProposalBytes is how many bytes these may take together, encoded
+	// (RFC 9420, Section 12.1).
+	MaxStoredProposalBytes = 16 << 20
+)
 
 // Process takes a message for the group, as the delivery service brought it
 // (RFC 9420, Section 6). A commit is verified but not applied: see
@@ -244,10 +250,22 @@ func (g *Group) receiveProposal(a *authenticatedContent) (*ReceivedProposal, err
 	}
 	ref := a.proposalRef(g.suite)
 	if g.storedProposal(ref) == nil {
-		if len(g.proposals) >= MaxStoredProposals {
-			return nil, fmt.Errorf("%w: %d proposals in one epoch", ErrTooLarge, len(g.proposals))
+		if err := g.checkRoom(p); err != nil {
+			return nil, err
 		}
-		g.proposals = append(g.proposals, &storedProposal{ref: ref, proposal: p, sender: sender})
+		g.storeProposal(&storedProposal{ref: ref, proposal: p, sender: sender})
 	}
 	return &ReceivedProposal{Proposal: p, Sender: sender, AuthenticatedData: a.content.authenticatedData, ref: ref}, nil
+}
+
+// checkRoom refuses a proposal that does not fit beside those that wait.
+func (g *Group) checkRoom(p Proposal) error {
+	size := len(appendProposal(nil, p))
+	for _, stored := range g.proposals {
+		size += stored.size
+	}
+	if len(g.proposals) >= MaxStoredProposals || size > MaxStoredProposalBytes {
+		return fmt.Errorf("%w: %d proposals in one epoch", ErrTooLarge, len(g.proposals))
+	}
+	return nil
 }

@@ -18,6 +18,8 @@ type storedProposal struct {
 	proposal Proposal
 	sender   Sender
 	leafKey  *keyPair // of our own Update
+	number   uint64   // grows from each proposal of an epoch to the next
+	size     int      // of the encoded proposal, in bytes
 }
 
 // checkProposal applies the rules for a single proposal (RFC 9420, Section 12.1),

@@ -3,6 +3,7 @@ package mls
 import (
 	"bytes"
 	"errors"
+	"slices"
 	"testing"
 	"time"
 )
@@ -267,6 +268,14 @@ func TestStoredProposalsAreBounded(t *testing.T) {
 	if len(alice.proposals) != MaxStoredProposals {
 		t.Errorf("%d proposals are kept", len(alice.proposals))
 	}
+	alice.proposals = []*storedProposal{{size: MaxStoredProposalBytes}}
+	if _, err := alice.Process(message); !errors.Is(err, ErrTooLarge) {
+		t.Errorf("got %v", err)
+	}
+	alice.proposals[0].size -= 6 // what an encoded Remove takes
+	if _, err := alice.Process(message); err != nil {
+		t.Error(err)
+	}
 }
 
 // TestProposalTwice receives one proposal twice, as a PublicMessage can be.
@@ -307,7 +316,10 @@ func TestDropProposal(t *testing.T) {
 		t.Errorf("%v wait", list)
 	}
 	saved := false
-	if err := alice.Save(func(records []Record) error { saved = len(records) == 1; return nil }); err != nil || !saved {
+	if err := alice.Save(func(records []Record) error {
+		saved = slices.ContainsFunc(records, func(r Record) bool { return r.Key[0] == recordProposal && r.Value == nil })
+		return nil
+	}); err != nil || !saved {
 		t.Errorf("what was dropped is not saved: %v", err)
 	}
 	if list := cloneGroup(t, p).Proposals(); len(list) != 1 {

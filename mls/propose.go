@@ -78,8 +78,16 @@ func (g *Group) propose(p *storedProposal, authenticatedData []byte) ([]byte, er
 		}
 	}
 	p.ref = a.proposalRef(g.suite)
-	g.proposals = append(g.proposals, p)
+	g.storeProposal(p)
 	return b, nil
+}
+
+func (g *Group) storeProposal(p *storedProposal) {
+	if n := len(g.proposals); n > 0 {
+		p.number = g.proposals[n-1].number + 1
+	}
+	p.size = len(appendProposal(nil, p.proposal))
+	g.proposals = append(g.proposals, p)
 }
 
 func (g *Group) storedProposal(ref []byte) *storedProposal {

@@ -14,7 +14,7 @@ import (
 // rewrites the record of one sender, and a commit those of one path:
 //
 //	g                    what the group is, and its private keys
-//	q                    proposals that wait for a commit
+//	q number             a proposal that waits for a commit
 //	p                    our pending commit
 //	e epoch              an epoch: its GroupContext, secrets, and root of the tree
 //	t number             a node of the ratchet tree, and the numbers of its children
@@ -24,17 +24,17 @@ import (
 // Tree nodes never change, as in memory: a new epoch brings new ones, and shares the
 // rest.
 const (
-	recordGroup     = 'g'
-	recordProposals = 'q'
-	recordPending   = 'p'
-	recordEpoch     = 'e'
-	recordNode      = 't'
-	recordSecret    = 's'
-	recordRatchets  = 'r'
+	recordGroup    = 'g'
+	recordProposal = 'q'
+	recordPending  = 'p'
+	recordEpoch    = 'e'
+	recordNode     = 't'
+	recordSecret   = 's'
+	recordRatchets = 'r'
 )
 
 // stateVersion is the version of the format of the records.
-const stateVersion = 1
+const stateVersion = 2
 
 // A Record is a part of a saved group. Its value holds secrets.
 type Record struct {
@@ -87,7 +87,7 @@ func (g *Group) Records() []Record {
 		w.epoch(e)
 		e.messages.writeAll(e.context.Epoch, w)
 	}
-	w.put(recordKey(recordProposals), g.appendProposals(nil))
+	w.proposals(g.proposals)
 	if g.pending != nil {
 		w.put(recordKey(recordPending), g.pending.appendTo(nil))
 	}
@@ -192,8 +192,13 @@ func (g *Group) changes() []Record {
 		}
 		e.messages.writeChanges(n, w)
 	}
-	if !slices.Equal(g.saved.proposals, g.proposals) || g.saved.header == nil {
-		w.put(recordKey(recordProposals), g.appendProposals(nil))
+	same := 0
+	for same < min(len(g.proposals), len(g.saved.proposals)) && g.proposals[same] == g.saved.proposals[same] {
+		same++
+	}
+	w.proposals(g.proposals[same:])
+	for _, p := range g.saved.proposals[same:] {
+		w.remove(recordKey(recordProposal, p.number))
 	}
 	if g.pending != g.saved.pending {
 		if g.pending != nil {
@@ -391,14 +396,18 @@ func (p *privateTree) appendTo(b []byte) []byte {
 	})
 }
 
-func (g *Group) appendProposals(b []byte) []byte {
-	return appendList(b, g.proposals, func(b []byte, p *storedProposal) []byte {
-		b = p.sender.appendTo(appendProposal(appendVector(b, p.ref), p.proposal))
-		if p.leafKey == nil {
-			return append(b, 0)
-		}
-		return appendVector(append(b, 1), p.leafKey.secret)
-	})
+func (w recordWriter) proposals(list []*storedProposal) {
+	for _, p := range list {
+		w.put(recordKey(recordProposal, p.number), p.appendTo(nil))
+	}
+}
+
+func (p *storedProposal) appendTo(b []byte) []byte {
+	b = p.sender.appendTo(appendProposal(appendVector(b, p.ref), p.proposal))
+	if p.leafKey == nil {
+		return append(b, 0)
+	}
+	return appendVector(append(b, 1), p.leafKey.secret)
 }
 
 func (p *PendingCommit) appendTo(b []byte) []byte {

@@ -2,10 +2,12 @@ package mls
 
 import (
 	"bytes"
+	"cmp"
 	"crypto"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 )
 
 // A loader puts a group together from its records, which can be corrupt but not
@@ -356,27 +358,44 @@ func (l *loader) readRatchets(r *reader) *senderRatchets {
 }
 
 func (l *loader) loadProposals() error {
-	r, err := l.record(recordKey(recordProposals))
-	if err != nil {
-		return err
-	}
-	l.group.proposals = readList(r, func(r *reader) *storedProposal {
-		p := &storedProposal{ref: r.vector(), proposal: readProposal(r), sender: readSender(r)}
-		if r.optional() {
-			secret := r.vector()
-			if r.err != nil {
-				return p
-			}
-			key, err := l.suite.parseKeyPair(secret)
-			if err != nil {
-				r.fail("private key of an Update")
-				return p
-			}
-			p.leafKey = key
+	for key, value := range l.records {
+		if key == "" || key[0] != recordProposal {
+			continue
 		}
+		if len(key) != 9 {
+			return malformed("key of a record")
+		}
+		p, err := parseAll(value, l.readProposal)
+		if err != nil {
+			return err
+		}
+		p.number = binary.BigEndian.Uint64([]byte(key[1:]))
+		l.group.proposals = append(l.group.proposals, p)
+	}
+	slices.SortFunc(l.group.proposals, func(a, b *storedProposal) int { return cmp.Compare(a.number, b.number) })
+	return nil
+}
+
+func (l *loader) readProposal(r *reader) *storedProposal {
+	p := &storedProposal{ref: r.vector()}
+	before := len(r.rest)
+	p.proposal = readProposal(r)
+	p.size = before - len(r.rest)
+	p.sender = readSender(r)
+	if !r.optional() {
 		return p
-	})
-	return r.finish()
+	}
+	secret := r.vector()
+	if r.err != nil {
+		return p
+	}
+	key, err := l.suite.parseKeyPair(secret)
+	if err != nil {
+		r.fail("private key of an Update")
+		return p
+	}
+	p.leafKey = key
+	return p
 }
 
 func (l *loader) loadPending() error {

@@ -223,3 +223,60 @@ func TestPendingCommitSurvives(t *testing.T) {
 		})
 	}
 }
+
+// TestProposalsAreSavedApart saves after each of several proposals: what is written
+// does not grow with how many wait.
+func TestProposalsAreSavedApart(t *testing.T) {
+	r := newRoom(t, classic, Config{}, 6)
+	p, bob := r.members[0], r.members[1].group
+	store, written := make(recordStore), 0
+	save := func() {
+		t.Helper()
+		written = 0
+		err := p.group.Save(func(records []Record) error {
+			for _, r := range records {
+				if r.Key[0] == recordProposal && r.Value != nil {
+					written++
+				}
+			}
+			return store.put(records)
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		loaded, err := p.client.LoadGroup(store.all, p.id.Signer)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(loaded.Marshal(), p.group.Marshal()) {
+			t.Error("group loads as another")
+		}
+	}
+	receive := func(i LeafIndex) *ReceivedProposal {
+		t.Helper()
+		got, err := p.group.Process(must(bob.Propose(&Remove{i}, nil)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return got.(*ReceivedProposal)
+	}
+	var last *ReceivedProposal
+	for i := LeafIndex(2); i < 6; i++ {
+		last = receive(i)
+		if save(); written != 1 {
+			t.Errorf("%d proposals are written for one", written)
+		}
+	}
+	p.group.DropProposal(last)
+	receive(0) // in the place of the one that was dropped
+	if save(); written != 1 || len(p.group.Proposals()) != 4 {
+		t.Errorf("%d proposals are written, %d wait", written, len(p.group.Proposals()))
+	}
+	p.group.ClearProposals()
+	save()
+	for key := range store {
+		if key[0] == recordProposal {
+			t.Errorf("record %q is left over", key)
+		}
+	}
+}
