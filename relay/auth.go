@@ -132,7 +132,9 @@ func (s *Server) authenticateStream(server any, stream grpc.ServerStream, info *
 	if !strings.HasPrefix(info.FullMethod, authenticated) {
 		return handle(server, stream)
 	}
-	ctx, err := s.authenticateCall(stream.Context(), info.FullMethod)
+	var ctx context.Context
+	var err error
+	aside(func() { ctx, err = s.authenticateCall(stream.Context(), info.FullMethod) })
 	if err == nil {
 		err = handle(server, &deviceStream{stream, ctx})
 	}

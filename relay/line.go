@@ -22,16 +22,16 @@ const frameOverhead = 256
 const pageRows = 256
 
 // A line is the connection of one device. The handler of the call waits for its
-// end; one goroutine receives; another sends while there is something to send.
+// end; one goroutine receives, for gRPC would end the call with a status of its own
+// if the handler did; another sends while there is something to send. Most lines
+// are idle most of the time: what one costs then is what counts.
 type line struct {
-	server *Server
-	device identity.DeviceID
-	stream api.Delivery_ConnectServer
-	ctx    context.Context
-	// unanswered bounds the submits that were received and whose answers are not
-	// sent, in bytes.
-	unanswered *semaphore.Weighted
-	rate       submitRate
+	server  *Server
+	device  identity.DeviceID
+	account identity.Username
+	stream  api.Delivery_ConnectServer
+	ctx     context.Context
+	uplink  *uplink // nil before the first submit; receive makes it
 
 	// sent is the last sequence number that went out, and drained whether the
 	// client was told that it has all that waited. They belong to pump.
@@ -56,6 +56,14 @@ type line struct {
 	ended       chan struct{} // closed with closed
 }
 
+// An uplink is what a line needs to submit.
+type uplink struct {
+	// unanswered bounds the submits that were received and whose answers are not
+	// sent, in bytes.
+	unanswered *semaphore.Weighted
+	rate       submitRate
+}
+
 // answered is a frame and what it frees when it is sent.
 type answered struct {
 	frame *api.ServerFrame
@@ -65,10 +73,9 @@ type answered struct {
 func newLine(s *Server, device identity.DeviceID, stream api.Delivery_ConnectServer) *line {
 	return &line{
 		server: s, device: device, stream: stream, ctx: stream.Context(),
-		unanswered: semaphore.NewWeighted(int64(s.limits.LineBytes)),
-		sent:       s.writer.acked(device),
-		behind:     true,
-		ended:      make(chan struct{}),
+		sent:   s.writer.acked(device),
+		behind: true,
+		ended:  make(chan struct{}),
 	}
 }
 
@@ -161,9 +168,15 @@ func (l *line) submit(frame *api.Submit) error {
 	if len(frame.GetId()) != api.SubmitIDSize {
 		return fmt.Errorf("%w: a submit id of %d bytes", errMalformed, len(frame.GetId()))
 	}
+	if l.uplink == nil {
+		l.uplink = &uplink{
+			semaphore.NewWeighted(int64(l.server.limits.LineBytes)),
+			l.server.rates.submitRate(l.server.clock(), l.device, l.account),
+		}
+	}
 	cost := int64(frameOverhead + proto.Size(frame))
 	lineCost := min(cost, int64(l.server.limits.LineBytes))
-	if err := l.unanswered.Acquire(l.ctx, lineCost); err != nil {
+	if err := l.uplink.unanswered.Acquire(l.ctx, lineCost); err != nil {
 		return err
 	}
 	l.mu.Lock()
@@ -178,7 +191,7 @@ func (l *line) submit(frame *api.Submit) error {
 	submission, err := l.server.parseSubmit(l.device, frame)
 	p := &pending{Submission: submission, line: l, cost: cost}
 	if err == nil {
-		err = l.rate.take(l.server.clock(), int(cost))
+		err = l.uplink.rate.take(l.server.clock(), int(cost))
 	}
 	if err == nil {
 		err = l.server.writer.submit(l.ctx, p)
@@ -330,7 +343,7 @@ func (l *line) send(w work) error {
 		if err := l.stream.Send(a.frame); err != nil {
 			return err
 		}
-		l.unanswered.Release(a.cost)
+		l.uplink.unanswered.Release(a.cost)
 	}
 	if err := l.sendEnvelopes(w.window); err != nil {
 		return err
@@ -343,13 +356,11 @@ func (l *line) send(w work) error {
 
 // greet sends Hello, before anybody knows of the line.
 func (l *line) greet() error {
-	now := l.server.clock()
-	status, err := l.server.store.Status(l.ctx, l.device, now)
+	status, err := l.server.store.Status(l.ctx, l.device, l.server.clock())
 	if err != nil {
 		return err
 	}
-	l.given = status.Last
-	l.rate = l.server.rates.submitRate(now, l.device, status.Username)
+	l.given, l.account = status.Last, status.Username
 	return l.stream.Send(&api.ServerFrame{Frame: &api.ServerFrame_Hello{Hello: &api.Hello{
 		Acked:       max(status.Acked, l.sent), // which may not be on disk yet
 		KeyPackages: uint32(status.KeyPackages),

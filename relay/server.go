@@ -66,7 +66,7 @@ type Server struct {
 	conns  connections
 	writer *writer
 	lines  lines
-	// tasks are the goroutines of lines, which may outlive their handlers.
+	// tasks send for lines, and may outlive their handlers.
 	tasks sync.WaitGroup
 	// loopbackOnly is true as long as every listener has a loopback address.
 	loopbackOnly atomic.Bool
@@ -178,8 +178,8 @@ func (s *Server) newGRPC(config Config) *grpc.Server {
 }
 
 // transportOptions set TLS and what a connection costs. An idle one has no read
-// buffer, shares its write buffer (grpc's default) and has fixed windows of
-// 64 KiB, which bound what a client can make the server hold.
+// buffer, shares its write buffer (grpc's default), keeps no headers and has fixed windows
+// of 64 KiB, which bound what a client can make the server hold.
 func transportOptions(config *tls.Config, limits Limits) []grpc.ServerOption {
 	const window = 64 << 10
 	return []grpc.ServerOption{
@@ -187,6 +187,7 @@ func transportOptions(config *tls.Config, limits Limits) []grpc.ServerOption {
 		grpc.MaxRecvMsgSize(limits.maxFrame()),
 		grpc.ForceServerCodecV2(newBoundedCodec(limits)),
 		grpc.MaxHeaderListSize(uint32(limits.HeaderBytes)),
+		grpc.HeaderTableSize(0), // headers of few calls, most of them random: not worth keeping
 		grpc.MaxConcurrentStreams(16),
 		grpc.ConnectionTimeout(min(limits.StrangerTime, 10*time.Second)),
 		grpc.ReadBufferSize(0),
@@ -282,6 +283,18 @@ func (s *Server) sweep(ctx context.Context) {
 	}
 }
 
+// aside calls f on a goroutine of its own, for a handler that lasts: a stack that
+// grew once stays so, and what verifies signatures and reads the store needs more
+// than what waits.
+func aside(f func()) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		f()
+	}()
+	<-done
+}
+
 // delivery serves api.Delivery.
 type delivery struct {
 	api.UnimplementedDeliveryServer
@@ -291,7 +304,9 @@ type delivery struct {
 // Connect implements api.DeliveryServer.
 func (d delivery) Connect(stream api.Delivery_ConnectServer) error {
 	l := newLine(d.Server, callingDevice(stream.Context()), stream)
-	if err := l.greet(); err != nil {
+	var err error
+	aside(func() { err = l.greet() })
+	if err != nil {
 		return err
 	}
 	if err := d.lines.add(l); err != nil {

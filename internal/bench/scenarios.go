@@ -127,8 +127,9 @@ func idleReport(ctx context.Context, c Config, t Target) (r Report, err error) {
 }
 
 // settleTime is how long, for each connection, memory has time to go back to the
-// system after a storm: it does so by and by.
-const settleTime = 3 * time.Millisecond
+// system after a storm. For thousands that is long enough for the Go runtime to
+// collect garbage in a process that does nothing, every two minutes.
+const settleTime = 30 * time.Millisecond
 
 func settledMemory(ctx context.Context, c Config, pid int) (int64, error) {
 	if err := sleepUntil(ctx, time.Now().Add(time.Duration(c.Devices)*settleTime)); err != nil {
