@@ -15,9 +15,14 @@ import (
 
 // startPublicRelay listens on every address: then even who comes over loopback may
 // be a stranger behind a proxy.
-func startPublicRelay(t *testing.T, dir string, open bool) *testRelay {
+func startPublicRelay(t *testing.T, dir string, open bool, changes ...func(*relay.Config)) *testRelay {
 	t.Helper()
-	r := startRelay(t, dir, func(c *relay.Config) { c.OpenRegistration = open })
+	r := startRelay(t, dir, func(c *relay.Config) {
+		c.OpenRegistration = open
+		for _, change := range changes {
+			change(c)
+		}
+	})
 	wide, err := net.Listen("tcp", ":0")
 	if err != nil {
 		t.Fatal(err)
@@ -109,6 +114,27 @@ func TestRefusedRegistrationKeepsItsInvite(t *testing.T) {
 		t.Errorf("refusals used the code up: %v", err)
 	}
 	wantReason(t, r.unregistered("alice").registerWith(code[:]), api.Reason_REASON_INVITE_INVALID)
+}
+
+// TestGuessingInvitesIsLimited: a wrong code counts like a registration, and whoever
+// guessed too often waits with the right one, too.
+func TestGuessingInvitesIsLimited(t *testing.T) {
+	const guesses = 3
+	r := startPublicRelay(t, t.TempDir(), false, func(c *relay.Config) { c.Limits.AddressRegistrations = guesses })
+	code := r.invite(1, 24*time.Hour)
+	mallory := r.unregistered("mallory")
+	for range guesses {
+		guess := identity.NewInviteCode()
+		wantReason(t, mallory.registerWith(guess[:]), api.Reason_REASON_INVITE_INVALID)
+	}
+	wait := wantRetry(t, mallory.registerWith(code[:]))
+	if wait < 10*time.Minute || wait > time.Hour/guesses {
+		t.Errorf("the next guess is allowed after %v", wait)
+	}
+	r.clock.move(wait)
+	if err := r.unregistered("mallory").registerWith(code[:]); err != nil {
+		t.Errorf("after the time that was said: %v", err)
+	}
 }
 
 func TestInviteExpires(t *testing.T) {
