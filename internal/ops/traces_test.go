@@ -26,31 +26,33 @@ func (c *fakeCollector) Export(_ context.Context, r *collector.ExportTraceServic
 	return &collector.ExportTraceServiceResponse{}, nil
 }
 
-func serveGRPC(t *testing.T, register func(*grpc.Server), options ...grpc.ServerOption) (address string) {
+// serveGRPC serves until stop, which returns when every call is over.
+func serveGRPC(t *testing.T, register func(*grpc.Server), options ...grpc.ServerOption) (address string, stop func()) {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := grpc.NewServer(options...)
+	server := grpc.NewServer(append(options, grpc.WaitForHandlers(true))...)
 	register(server)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		server.Serve(listener)
 	}()
-	t.Cleanup(func() {
+	stop = func() {
 		server.Stop()
 		<-done
-	})
-	return listener.Addr().String()
+	}
+	t.Cleanup(stop)
+	return listener.Addr().String(), stop
 }
 
 // TestTraces sends a span to a collector, with the method and without the
 // addresses.
 func TestTraces(t *testing.T) {
 	c := &fakeCollector{requests: make(chan *collector.ExportTraceServiceRequest, 1)}
-	address := serveGRPC(t, func(s *grpc.Server) { collector.RegisterTraceServiceServer(s, c) })
+	address, _ := serveGRPC(t, func(s *grpc.Server) { collector.RegisterTraceServiceServer(s, c) })
 	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://"+address)
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
@@ -58,7 +60,7 @@ func TestTraces(t *testing.T) {
 	if err != nil || traces == nil {
 		t.Fatalf("no traces: %v", err)
 	}
-	served := serveGRPC(t, func(s *grpc.Server) { grpc_health_v1.RegisterHealthServer(s, health.NewServer()) }, traces.ServerOptions()...)
+	served, stop := serveGRPC(t, func(s *grpc.Server) { grpc_health_v1.RegisterHealthServer(s, health.NewServer()) }, traces.ServerOptions()...)
 	conn, err := grpc.NewClient(served, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
 		t.Fatal(err)
@@ -67,6 +69,7 @@ func TestTraces(t *testing.T) {
 	if _, err := grpc_health_v1.NewHealthClient(conn).Check(ctx, &grpc_health_v1.HealthCheckRequest{}); err != nil {
 		t.Fatal(err)
 	}
+	stop() // the span ends after the answer went out
 	traces.Close(ctx)
 	var text string
 	select {
