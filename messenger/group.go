@@ -113,6 +113,18 @@ func (c *Client) setGroupState(u *unit, g *group, state groupState) error {
 	return nil
 }
 
+// dropGroup forgets a group as if it had never been.
+func (c *Client) dropGroup(u *unit, g *group) error {
+	c.groups.forget(g.id)
+	if err := unsealAll(u, "grp = ?", g.id); err != nil {
+		return err
+	}
+	if _, err := u.ExecContext(u, "DELETE FROM groups WHERE id = ?", g.id); err != nil {
+		return fmt.Errorf("dropping a group: %w", err)
+	}
+	return nil
+}
+
 // groups are the MLS groups in memory. Only the goroutine of Run touches them.
 type groups struct {
 	client *mls.Client

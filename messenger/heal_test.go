@@ -74,6 +74,44 @@ func TestRestoredBackupRejoins(t *testing.T) {
 	}
 }
 
+// TestRejoinWhileAsking: the Welcome comes while another request waits for the relay's
+// answer.
+func TestRejoinWhileAsking(t *testing.T) {
+	relay := newRealRelay(t)
+	people := relay.online("alice", "bob")
+	alice, bob := people[0], people[1]
+	befriend(alice, bob)
+	v, err := alice.CreateGroup(testContext(t), "two", []identity.Username{"bob"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	alice.await(alice.say(v.ID, "one"), Delivered)
+	alice.offline()
+	bob.stop()
+	bob.restart()
+	if _, err := bob.store.writer.Exec("UPDATE records SET value = x''"); err != nil {
+		t.Fatal(err)
+	}
+	bob.online()
+	bob.say(v.ID, "from a damaged state")
+	bob.until("he asks, and the relay has it", func() bool {
+		return bob.counts("groups WHERE state = 3 AND asked > 0") == 1 && bob.counts("outbox WHERE kind = 4") == 0
+	})
+	bob.stop()
+	before := alice.epochOf(v.ID)
+	alice.online()
+	alice.until("she takes him in again", func() bool { return alice.epochOf(v.ID) == before+1 })
+	bob.restart()
+	if _, err := bob.store.writer.Exec(`
+		INSERT INTO outbox (conversation, queue, kind, submit_id, body, sent_at, due_at, grp, epoch, sealed, members)
+		SELECT conversation, conversation * 4 + 3, 4, randomblob(16), x'', 0, ?, id, epoch, x'00', x'' FROM groups WHERE state = 3`,
+		time.Now().Add(time.Hour).UnixMilli()); err != nil {
+		t.Fatal(err)
+	}
+	bob.online()
+	alice.until("he is back", func() bool { return slices.Contains(alice.texts(v.ID), "from a damaged state") })
+}
+
 func TestDamagedGroupStateHeals(t *testing.T) {
 	relay := newRealRelay(t)
 	people := relay.online("alice", "bob")

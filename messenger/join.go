@@ -275,10 +275,9 @@ func (s *session) join(u *unit, in incoming, mg *mls.Group, w *invitation) (int6
 	}
 	g := &group{conversation: v.id, groupID: mg.ID(), incarnation: w.descriptor.Incarnation, state: groupLive, epoch: mg.Epoch()}
 	if before != nil {
-		if _, err := u.ExecContext(u, "DELETE FROM groups WHERE id = ?", before.id); err != nil {
-			return 0, fmt.Errorf("coming back to a group: %w", err)
+		if err := s.dropGroup(u, before); err != nil {
+			return 0, err
 		}
-		s.groups.forget(before.id)
 	}
 	if err := s.addGroup(u, g, w.descriptor); err != nil {
 		return 0, err

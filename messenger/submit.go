@@ -412,14 +412,7 @@ func (s *session) takeBack(u *unit, e *entry) error {
 		return err
 	}
 	if g.state == groupNew { // it never came to be
-		s.groups.forget(g.id)
-		if err := unseal(u, e.id); err != nil {
-			return err
-		}
-		if _, err := u.ExecContext(u, "DELETE FROM groups WHERE id = ?", g.id); err != nil {
-			return fmt.Errorf("dropping a group: %w", err)
-		}
-		return nil
+		return s.dropGroup(u, g)
 	}
 	if e.members != nil && g.state == groupLive {
 		mg, err := s.groups.load(u, u, g.id)
