@@ -26,8 +26,8 @@ const (
 )
 
 // The cipher suites TBD1 to TBD8 of draft-ietf-mls-pq-ciphersuites-06. The draft
-// has no code points yet; these are of the range for private use, and will
-// change once it has.
+// has no code points yet; these are of the range for private use (RFC 9420, Section
+// 17.1), and will change once it has.
 const (
 	MLS_128_MLKEM768X25519_AES128GCM_SHA256_Ed25519 CipherSuite = 0xF001
 	MLS_128_MLKEM768X25519_AES256GCM_SHA384_Ed25519 CipherSuite = 0xF002
@@ -118,12 +118,6 @@ func CipherSuites() []CipherSuite {
 		ids[i] = s.id
 	}
 	return ids
-}
-
-// Supported reports whether this package implements the suite.
-func (c CipherSuite) Supported() bool {
-	_, err := c.suite()
-	return err == nil
 }
 
 // String returns the registered name of the suite.

@@ -72,6 +72,7 @@ func readCredential(r *reader) Credential {
 // credential (RFC 9420, Section 5.3.1).
 type CredentialUse int
 
+// The uses of credentials (RFC 9420, Section 5.3.1).
 const (
 	// CredentialInKeyPackage is a client that is about to be added.
 	CredentialInKeyPackage CredentialUse = iota + 1

@@ -75,6 +75,9 @@
 //   - 12.4: commit.go makes commits, commit_process.go takes them; welcome.go,
 //     group_info.go, external_commit.go, tree_validation.go.
 //   - 13: extension.go. 14: group_epoch.go. 15: application_message.go.
+//   - What the RFC leaves to us: client.go holds the settings, errors.go the errors,
+//     tree_index.go what makes the rules on all members cheap, state.go and
+//     state_load.go the records, redact.go what keeps secrets out of logs.
 //
 // # What it leaves out
 //

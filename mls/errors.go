@@ -7,61 +7,67 @@ import (
 
 var (
 	// ErrUnsupported is wrapped by errors about a protocol version, cipher suite,
-	// or message type that this package does not implement.
+	// or message type that this package does not implement (RFC 9420, Sections 5.1
+	// and 6).
 	ErrUnsupported = errors.New("mls: not supported")
 
-	// ErrDecryption is wrapped where a ciphertext does not open. It says no more,
-	// on purpose.
+	// ErrDecryption is wrapped where a ciphertext does not open (RFC 9420, Sections
+	// 5.1.3 and 6.3). It says no more, on purpose.
 	ErrDecryption = errors.New("mls: decryption failed")
 
-	// ErrSignature is wrapped where a signature does not verify.
+	// ErrSignature is wrapped where a signature does not verify (RFC 9420, Section
+	// 5.1.2).
 	ErrSignature = errors.New("mls: invalid signature")
 
-	// ErrInvalidKey is wrapped where a public key is not one of its algorithm.
+	// ErrInvalidKey is wrapped where a public key is not one of its algorithm (RFC
+	// 9420, Section 5.1.1).
 	ErrInvalidKey = errors.New("mls: invalid public key")
 
-	// ErrWrongGroup is returned for a message of another group.
+	// ErrWrongGroup is returned for a message of another group (RFC 9420, Section
+	// 6).
 	ErrWrongGroup = errors.New("mls: message of another group")
 
 	// ErrOwnMessage is returned for a message that this member sent itself, and
-	// which it therefore cannot open. It is no sign of an attack: most delivery
+	// which it therefore cannot open (RFC 9420, Section 9.1). It is no sign of an attack: most delivery
 	// services send a message back to its sender. A commit of our own that is
 	// pending is recognised and gives no error.
 	ErrOwnMessage = errors.New("mls: message is our own")
 
 	// ErrGenerationUsed is wrapped where the key of a message is gone: the message
-	// was opened before, or it is older than the skipped keys that are kept.
+	// was opened before, or it is older than the skipped keys that are kept (RFC
+	// 9420, Section 9.2).
 	ErrGenerationUsed = errors.New("mls: message key already used or expired")
 
 	// ErrUnknownProposal is wrapped where a commit refers to a proposal that this
-	// member has not seen.
+	// member has not seen (RFC 9420, Section 12.4).
 	ErrUnknownProposal = errors.New("mls: commit refers to an unknown proposal")
 
 	// ErrUnknownPSK is wrapped where a pre-shared key is asked for that neither
-	// the group nor the application has.
+	// the group nor the application has (RFC 9420, Section 8.4).
 	ErrUnknownPSK = errors.New("mls: unknown pre-shared key")
 
 	// ErrPendingCommit is returned by calls that need a pending commit where there
-	// is none, or none where there is one.
+	// is none, or none where there is one (RFC 9420, Section 14).
 	ErrPendingCommit = errors.New("mls: pending commit")
 
 	// ErrStagedCommit is returned by Merge for a commit that was staged in another
-	// state of the group, or in another group.
+	// state of the group, or in another group (RFC 9420, Section 14).
 	ErrStagedCommit = errors.New("mls: commit was staged on another state of the group")
 
 	// ErrInactive is returned by calls on a group that this member was removed
-	// from, or that was reinitialised.
+	// from, or that was reinitialised (RFC 9420, Sections 11.2 and 12.1.3).
 	ErrInactive = errors.New("mls: group is no longer active")
 
 	// ErrNoKeyPackage is returned by Join for a Welcome that is addressed to none
-	// of the given key packages.
+	// of the given key packages (RFC 9420, Section 12.4.3.1).
 	ErrNoKeyPackage = errors.New("mls: Welcome is for none of the key packages")
 
 	// ErrProposalsPending is returned by Encrypt while there are proposals that no
 	// commit has covered (RFC 9420, Section 12.4).
 	ErrProposalsPending = errors.New("mls: proposals wait for a commit")
 
-	// ErrTooLarge is returned for data too large to be encoded.
+	// ErrTooLarge is wrapped where data is too large to be encoded, and where more
+	// proposals come than a group keeps (RFC 9420, Sections 2.1.2 and 12.1).
 	ErrTooLarge = errors.New("mls: data too large")
 
 	// ErrState is wrapped where saved state does not load.

@@ -8,7 +8,7 @@ import (
 // A WireFormat says what an MLSMessage holds (RFC 9420, Section 17.2).
 type WireFormat uint16
 
-// The wire formats of RFC 9420.
+// The wire formats of RFC 9420, Section 17.2.
 const (
 	WireFormatPublicMessage  WireFormat = 1
 	WireFormatPrivateMessage WireFormat = 2

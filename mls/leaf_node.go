@@ -10,7 +10,7 @@ import (
 // ProtocolVersion is the version of the protocol (RFC 9420, Section 6).
 type ProtocolVersion uint16
 
-// ProtocolVersionMLS10 is MLS 1.0, the version of RFC 9420.
+// ProtocolVersionMLS10 is MLS 1.0, the version of RFC 9420 (Section 6).
 const ProtocolVersionMLS10 ProtocolVersion = 1
 
 // A LeafNodeSource says how a LeafNode came into the tree (RFC 9420,
@@ -352,7 +352,7 @@ func (c *Client) newLeafNode(s *suite, id Identity, opts LeafOptions) (*LeafNode
 	}, nil
 }
 
-// replace returns a copy of our LeafNode for an Update or a Commit, still to be
+// replaceLeafNode returns a copy of our LeafNode for an Update or a Commit, still to be
 // given a key and to be signed.
 func (c *Client) replaceLeafNode(s *suite, old *LeafNode, id Identity, opts *LeafOptions) (*LeafNode, error) {
 	if opts != nil {

@@ -14,8 +14,7 @@ func (*ReceivedProposal) processed()   {}
 func (*StagedCommit) processed()       {}
 
 // A ReceivedProposal was verified and is kept for the next commit (RFC 9420, Section
-// 12.1).
-// If policy forbids it, give it to [Group.DropProposal].
+// 12.1). If policy forbids it, give it to [Group.DropProposal].
 type ReceivedProposal struct {
 	Proposal          Proposal
 	Sender            Sender

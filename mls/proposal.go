@@ -4,7 +4,7 @@ package mls
 // define their own in the range 0xF000 to 0xFFFF.
 type ProposalType uint16
 
-// The proposal types of RFC 9420.
+// The proposal types of RFC 9420, Section 17.4.
 const (
 	ProposalTypeAdd                    ProposalType = 0x0001
 	ProposalTypeUpdate                 ProposalType = 0x0002

@@ -83,10 +83,33 @@ func testsThatSkip(t *testing.T) map[string]bool {
 	return skips
 }
 
+// TestFilesHaveSections checks that doc.go says of each file what it holds.
+func TestFilesHaveSections(t *testing.T) {
+	text, err := os.ReadFile("doc.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	files, err := filepath.Glob("*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	listed := regexp.MustCompile(`\b\w+\.go\b`).FindAllString(string(text), -1)
+	for _, f := range files {
+		if !strings.HasSuffix(f, "_test.go") && f != "doc.go" && !slices.Contains(listed, f) {
+			t.Errorf("doc.go does not say what %s holds", f)
+		}
+	}
+	for _, f := range listed {
+		if !slices.Contains(files, f) {
+			t.Errorf("doc.go speaks of %s", f)
+		}
+	}
+}
+
 // notOfTheRFC lists the exported names that RFC 9420 has nothing to say about.
 var notOfTheRFC = []string{
 	"Config", "Record", "Client.LoadGroup", "Client.UnmarshalGroup", "Group.Marshal", "Group.Records", "Group.Save",
-	"Group.Format", "Group.LogValue", "ValidationError",
+	"Group.Format", "Group.LogValue", "ValidationError", "ErrState",
 }
 
 // TestNamesHaveSections checks that the documentation of each exported name says which
@@ -119,7 +142,9 @@ func TestNamesHaveSections(t *testing.T) {
 	for _, f := range p.Funcs {
 		check(f.Name, f.Doc)
 	}
+	values := slices.Concat(p.Consts, p.Vars)
 	for _, typ := range p.Types {
+		values = slices.Concat(values, typ.Consts, typ.Vars)
 		check(typ.Name, typ.Doc)
 		for _, f := range typ.Funcs {
 			check(f.Name, f.Doc)
@@ -128,6 +153,12 @@ func TestNamesHaveSections(t *testing.T) {
 			if typ.Name == "Group" || typ.Name == "Client" {
 				check(typ.Name+"."+m.Name, m.Doc)
 			}
+		}
+	}
+	for _, group := range values { // constants and variables; the group may say it for all
+		for _, spec := range group.Decl.Specs {
+			v := spec.(*ast.ValueSpec)
+			check(v.Names[0].Name, group.Doc+v.Doc.Text())
 		}
 	}
 	if checked < 120 {
