@@ -135,7 +135,7 @@ func (g *Group) Commit(opts CommitOptions) (*PendingCommit, error) {
 	if err != nil {
 		return nil, fmt.Errorf("making commit: %w", err)
 	}
-	g.setPending(pending)
+	g.pending = pending
 	return pending, nil
 }
 

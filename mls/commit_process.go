@@ -2,6 +2,7 @@ package mls
 
 import (
 	"bytes"
+	"crypto"
 	"errors"
 )
 
@@ -122,7 +123,8 @@ func (g *Group) confirm(t *transition, a *authenticatedContent, commitSecret []b
 		next.wipe()
 		return nil, invalid("6.1", "confirmation tag does not match")
 	}
-	if next.signer, err = g.signerFor(next.epoch.tree.leaf(next.private.leaf).SignatureKey); err != nil {
+	signers := append([]crypto.Signer{g.signer}, g.signers...)
+	if next.signer, err = g.suite.signerFor(next.epoch.tree.leaf(next.private.leaf).SignatureKey, signers); err != nil {
 		return nil, err
 	}
 	return next, nil

@@ -124,12 +124,6 @@ func ApplicationIDExtension(id []byte) Extension {
 	return Extension{ExtensionTypeApplicationID, appendVector(nil, id)}
 }
 
-// LastResortExtension marks a key package as one that may be used more than once
-// when no other is left (RFC 9420, Section 16.8).
-func LastResortExtension() Extension {
-	return Extension{ExtensionType: ExtensionTypeLastResort}
-}
-
 // RequiredCapabilities lists what every member of a group has to support beyond
 // the defaults (RFC 9420, Section 11.1).
 type RequiredCapabilities struct {

@@ -259,10 +259,10 @@ func (g *Group) checkActive() error {
 	return nil
 }
 
-// signerFor returns our signer for the signature key of our leaf.
-func (g *Group) signerFor(key []byte) (crypto.Signer, error) {
-	for _, signer := range append([]crypto.Signer{g.signer}, g.signers...) {
-		public, err := g.suite.scheme.encode(signer.Public())
+// signerFor returns the one of our signers that has the signature key of our leaf.
+func (s *suite) signerFor(key []byte, signers []crypto.Signer) (crypto.Signer, error) {
+	for _, signer := range signers {
+		public, err := Identity{Signer: signer}.publicKey(s)
 		if err == nil && bytes.Equal(public, key) {
 			return signer, nil
 		}

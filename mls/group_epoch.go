@@ -5,9 +5,6 @@ import (
 	"slices"
 )
 
-// setPending makes a commit the pending one.
-func (g *Group) setPending(p *PendingCommit) { g.pending = p }
-
 // MergePendingCommit applies our pending commit, once the delivery service accepted
 // it (RFC 9420, Section 14).
 func (g *Group) MergePendingCommit() error {

@@ -176,7 +176,7 @@ type KeyPackageOptions struct {
 	Leaf       LeafOptions
 	Extensions []Extension   // of the KeyPackage itself
 	Lifetime   time.Duration // [DefaultLifetime] if zero
-	LastResort bool          // may be used more than once
+	LastResort bool          // may be used again where no other is left (Section 16.8)
 }
 
 // clockSkew is by how much a lifetime begins before now, for receivers whose
@@ -193,7 +193,7 @@ func (c *Client) NewKeyPackage(cs CipherSuite, id Identity, opts KeyPackageOptio
 	leafOpts := opts.Leaf
 	extensions := append([]Extension(nil), opts.Extensions...)
 	if opts.LastResort {
-		extensions = append(extensions, LastResortExtension())
+		extensions = append(extensions, Extension{ExtensionType: ExtensionTypeLastResort})
 		leafOpts.SupportedExtensions = append([]ExtensionType{ExtensionTypeLastResort}, leafOpts.SupportedExtensions...)
 	}
 	leaf, err := c.newLeafNode(s, id, leafOpts)

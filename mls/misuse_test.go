@@ -53,6 +53,8 @@ func TestOwnMistakes(t *testing.T) {
 		{"external join in place of nobody", call(call2(c.JoinExternal(must(g.GroupInfo(true)), id, ExternalJoinOptions{Replace: &nobody}))), "blank leaf"},
 		{"GroupInfo in place of a key package", call(ParseKeyPackage(must(g.GroupInfo(false)))), "not a key package"},
 		{"GroupInfo with an extension twice", call(g.GroupInfo(true, twice...)), "listed twice"},
+		{"loading without a signer", call(c.UnmarshalGroup(g.Marshal())), ErrState},
+		{"loading with a nil signer", call(c.UnmarshalGroup(g.Marshal(), crypto.Signer(nil))), ErrState},
 		{"export of a negative length", call(g.Export("x", nil, -1)), ErrTooLarge},
 		{"export of too much", call(g.Export("x", nil, 255*32+1)), ErrTooLarge},
 		{"huge message", call(g.Encrypt(huge, nil)), ErrTooLarge},

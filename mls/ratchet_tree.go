@@ -386,7 +386,7 @@ func (t *ratchetTree) marshal() []byte {
 }
 
 // parseRatchetTree parses the data of a ratchet_tree extension. It checks the
-// form alone: validate checks the rest.
+// form alone: validateTree checks the rest.
 func parseRatchetTree(s *suite, b []byte) (*ratchetTree, error) {
 	position := 0
 	nodes, err := parseAll(b, func(r *reader) []*treeNode {

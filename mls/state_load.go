@@ -137,7 +137,7 @@ func (l *loader) load() error {
 	if g.private, err = l.privateTree(h.private, g.epoch.tree); err != nil {
 		return err
 	}
-	if g.signer, err = g.signerOf(g.epoch.tree); err != nil {
+	if g.signer, err = l.suite.signerFor(g.ownLeaf().SignatureKey, l.signers); err != nil {
 		return err
 	}
 	g.index = newTreeIndex(g.epoch.tree)
@@ -148,17 +148,6 @@ func (l *loader) load() error {
 		return err
 	}
 	return l.loadPending()
-}
-
-// signerOf returns the signer for our leaf in a tree.
-func (g *Group) signerOf(t *ratchetTree) (crypto.Signer, error) {
-	for _, signer := range g.signers {
-		public, err := g.suite.scheme.encode(signer.Public())
-		if err == nil && bytes.Equal(public, t.leaf(g.private.leaf).SignatureKey) {
-			return signer, nil
-		}
-	}
-	return nil, errNoSigner
 }
 
 func (l *loader) epoch(n uint64) (*epochState, error) {
@@ -429,7 +418,7 @@ func (l *loader) loadPending() error {
 	if n.private, err = l.privateTree(private, n.epoch.tree); err != nil {
 		return err
 	}
-	if n.signer, err = l.group.signerOf(n.epoch.tree); err != nil {
+	if n.signer, err = l.suite.signerFor(n.epoch.tree.leaf(n.private.leaf).SignatureKey, l.signers); err != nil {
 		return err
 	}
 	// The index of the pending state is that of the group with what changed.
