@@ -1,6 +1,7 @@
 package mls
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
 )
@@ -95,7 +96,7 @@ type keyUse struct {
 	// Where this is the sender's first message of the epoch:
 	ratchets *senderRatchets
 	expanded map[nodeIndex][]byte // new secrets beside the path to the leaf
-	consumed []nodeIndex          // secrets on the path
+	origin   nodeIndex            // whose secret all of these derive from
 }
 
 // find looks up the key of a message (RFC 9420, Section 9.1).
@@ -127,21 +128,23 @@ func (t *secretTree) findNext(sender LeafIndex, kind ratchetKind) (*keyUse, erro
 
 // expand derives the ratchets of a sender from the secret above its leaf.
 func (t *secretTree) expand(use *keyUse) error {
-	level, secret := 0, []byte(nil)
-	for ; level <= t.height; level++ {
-		if secret = t.nodes[use.sender.ancestor(level)]; secret != nil {
+	top, secret := 0, []byte(nil)
+	for ; top <= t.height; top++ {
+		if secret = t.nodes[use.sender.ancestor(top)]; secret != nil {
 			break
 		}
 	}
 	if secret == nil {
 		return fmt.Errorf("%w: no secret for leaf %d", ErrGenerationUsed, use.sender)
 	}
-	use.consumed = append(use.consumed, use.sender.ancestor(level))
-	use.expanded = make(map[nodeIndex][]byte, level)
-	for ; level > 0; level-- {
+	secret = bytes.Clone(secret) // which stays in the tree until the key is consumed
+	use.origin = use.sender.ancestor(top)
+	use.expanded = make(map[nodeIndex][]byte, top)
+	for level := top; level > 0; level-- {
 		on := use.sender.ancestor(level - 1)
 		left := t.suite.expandWithLabel(secret, "tree", []byte("left"), t.suite.nh)
 		right := t.suite.expandWithLabel(secret, "tree", []byte("right"), t.suite.nh)
+		clear(secret)
 		if on < on.sibling() {
 			secret, use.expanded[on.sibling()] = left, right
 		} else {
@@ -152,6 +155,7 @@ func (t *secretTree) expand(use *keyUse) error {
 		{secret: t.suite.expandWithLabel(secret, "handshake", nil, t.suite.nh)},
 		{secret: t.suite.expandWithLabel(secret, "application", nil, t.suite.nh)},
 	}
+	clear(secret)
 	return nil
 }
 
@@ -189,7 +193,11 @@ func (r *ratchet) advance(s *suite, use *keyUse, generation uint32) error {
 				after.skipped = append(after.skipped, use.messageKey)
 			}
 		}
-		after.secret = secret.deriveTreeSecret("secret", g, s.nh)
+		next := secret.deriveTreeSecret("secret", g, s.nh)
+		if g > r.next {
+			clear(after.secret) // that of r stays until the key is consumed
+		}
+		after.secret = next
 		if g == generation {
 			break
 		}
@@ -206,11 +214,9 @@ func (r *ratchet) advance(s *suite, use *keyUse, generation uint32) error {
 // that it derives from (RFC 9420, Section 9.2).
 func (t *secretTree) consume(use *keyUse) {
 	if use.expanded != nil {
-		for _, x := range use.consumed {
-			clear(t.nodes[x])
-			delete(t.nodes, x)
-			t.dirtyNodes[x] = true
-		}
+		clear(t.nodes[use.origin])
+		delete(t.nodes, use.origin)
+		t.dirtyNodes[use.origin] = true
 		for x, secret := range use.expanded {
 			t.nodes[x] = secret
 			t.dirtyNodes[x] = true
