@@ -106,6 +106,31 @@ func TestFilesHaveSections(t *testing.T) {
 	}
 }
 
+// TestImports checks that the package takes nothing but the standard library and
+// golang.org/x/crypto.
+func TestImports(t *testing.T) {
+	files, err := filepath.Glob("*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range files {
+		if strings.HasSuffix(name, "_test.go") {
+			continue
+		}
+		f, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.ImportsOnly)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, i := range f.Imports {
+			path := strings.Trim(i.Path.Value, `"`)
+			domain, _, _ := strings.Cut(path, "/")
+			if strings.Contains(domain, ".") && !strings.HasPrefix(path, "golang.org/x/crypto/") || domain == "sealpost" {
+				t.Errorf("%s imports %s", name, path)
+			}
+		}
+	}
+}
+
 // notOfTheRFC lists the exported names that RFC 9420 has nothing to say about.
 var notOfTheRFC = []string{
 	"Config", "Record", "Client.LoadGroup", "Client.UnmarshalGroup", "Group.Marshal", "Group.Records", "Group.Save",
