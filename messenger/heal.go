@@ -190,7 +190,7 @@ func (s *session) composeAsk(ctx context.Context, e *entry) (ready bool, err err
 		if err != nil {
 			return err
 		}
-		others := devicesOf(slices.DeleteFunc(members, func(m memberDevice) bool { return m.deviceID == s.self.record.Certificate.DeviceID }))
+		others := slices.DeleteFunc(members, func(m memberDevice) bool { return m.deviceID == s.self.record.Certificate.DeviceID })
 		if len(others) == 0 { // a group that we made and do not know the members of
 			if err := noteUnknown(u, g.groupID); err != nil {
 				return err
@@ -198,12 +198,43 @@ func (s *session) composeAsk(ctx context.Context, e *entry) (ready bool, err err
 			return removeEntry(u, e.id)
 		}
 		mathrand.Shuffle(len(others), func(i, j int) { others[i], others[j] = others[j], others[i] }) //nolint:gosec // whom we ask first is no secret
+		if err := talkersFirst(u, e.conversation, others); err != nil {
+			return err
+		}
 		others = others[:min(len(others), maxAsked)]
-		e.group, e.epoch, e.sealed, e.members = &g.id, g.epoch, marshalAsk(&s.self, g.groupID, g.epoch, u.now), joinIDs(others)
+		e.group, e.epoch, e.sealed, e.members = &g.id, g.epoch, marshalAsk(&s.self, g.groupID, g.epoch, u.now), joinIDs(devicesOf(others))
 		ready = true
 		return s.keep(u, e)
 	})
 	return ready && err == nil, err
+}
+
+// maxTalkers is how many of those who spoke last are asked before others, and
+// lookBack the number of rows in which they are looked for.
+const (
+	maxTalkers = maxAsked / 2
+	lookBack   = 200
+)
+
+// talkersFirst puts those in front who spoke last: they are likely to be there.
+func talkersFirst(u *unit, conversation int64, members []memberDevice) error {
+	rows, err := u.QueryContext(u, "SELECT sender FROM messages WHERE conversation = ? ORDER BY position DESC, counter DESC LIMIT ?", conversation, lookBack)
+	if err != nil {
+		return fmt.Errorf("looking for members: %w", err)
+	}
+	defer rows.Close()
+	rank := make(map[identity.Username]int)
+	for rows.Next() {
+		var name identity.Username
+		if err := rows.Scan(&name); err != nil {
+			return fmt.Errorf("looking for members: %w", err)
+		}
+		if _, known := rank[name]; !known && name != "" && len(rank) < maxTalkers {
+			rank[name] = len(rank) - maxTalkers
+		}
+	}
+	slices.SortStableFunc(members, func(a, b memberDevice) int { return rank[a.username] - rank[b.username] })
+	return rows.Err()
 }
 
 // takeAsk helps a member that cannot follow, if we can.

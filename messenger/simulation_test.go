@@ -27,7 +27,7 @@ import (
 )
 
 var (
-	simulationSchedules = flag.Int("simulation.schedules", 10, "how many schedules TestSimulation runs; SIMULATION_SCHEDULES in the environment goes before it")
+	simulationSchedules = flag.Int("simulation.schedules", 25, "how many schedules TestSimulation runs; SIMULATION_SCHEDULES in the environment goes before it")
 	simulationSeed      = flag.Uint64("simulation.seed", 0, "run only the schedule of this seed, and log it")
 )
 
@@ -170,16 +170,8 @@ type device struct {
 
 func simulate(t *testing.T, seed uint64, verbose bool) {
 	t.Helper()
-	base := ""
-	if info, err := os.Stat("/dev/shm"); err == nil && info.IsDir() {
-		base = "/dev/shm" // what a crash loses is decided by the schedule, not by the disk
-	}
-	dir, err := os.MkdirTemp(base, "sealpost-simulation")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer os.RemoveAll(dir)
 	ok := t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
+		dir := quickDir(t) // what a crash loses is decided by the schedule, not by the disk
 		synctest.Test(t, func(t *testing.T) {
 			w := &world{
 				t: t, seed: seed, verbose: verbose, dir: dir, rng: rand.New(rand.NewPCG(seed, 1)),
@@ -191,6 +183,21 @@ func simulate(t *testing.T, seed uint64, verbose bool) {
 	if !ok {
 		t.Logf("run it again: go test ./messenger -run Simulation -simulation.seed %d -v", seed)
 	}
+}
+
+// quickDir returns a directory that is gone after the test, in memory where there is one.
+func quickDir(t *testing.T) string {
+	t.Helper()
+	base := ""
+	if info, err := os.Stat("/dev/shm"); err == nil && info.IsDir() {
+		base = "/dev/shm"
+	}
+	dir, err := os.MkdirTemp(base, "sealpost-test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return dir
 }
 
 func (w *world) log(format string, args ...any) {
