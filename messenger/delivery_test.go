@@ -432,3 +432,20 @@ func TestAnswerToWhatLeftTheOutbox(t *testing.T) {
 		}
 	}
 }
+
+// TestTooOften: a limit of the server is told as what it is, not as a server that is gone.
+func TestTooOften(t *testing.T) {
+	relay := newRealRelay(t)
+	relay.stop()
+	relay.limits.DeviceLookups = 1
+	relay.start()
+	alice := relay.person("alice")
+	relay.person("bob")
+	relay.person("carol")
+	if _, err := alice.Direct(testContext(t), "bob"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := alice.Direct(testContext(t), "carol"); !errors.Is(err, ErrTooOften) || !errors.Is(err, ErrServerUnavailable) {
+		t.Errorf("got %v", err)
+	}
+}

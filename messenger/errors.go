@@ -46,6 +46,9 @@ var (
 	ErrInviteInvalid = errors.New("the invite code is wrong, used up, revoked or expired")
 	// ErrServerUnavailable: the server cannot be reached now.
 	ErrServerUnavailable = errors.New("the server cannot be reached")
+	// ErrTooOften: the server limits how often it is asked. It is an
+	// ErrServerUnavailable.
+	ErrTooOften error = tooOftenError{}
 	// ErrReplaced: the same device connected from elsewhere, and the server
 	// closed this line in its favour.
 	ErrReplaced = errors.New("this device connected from somewhere else")
@@ -65,7 +68,7 @@ var (
 	// ErrGroupName: the name of a group is not 1 to [MaxNameLen] bytes on one line.
 	ErrGroupName = errors.New("a group's name is one line of text in UTF-8 with at most 128 bytes")
 	// ErrExpiry: a time after which messages disappear is out of range.
-	ErrExpiry = errors.New("messages disappear after a year at most")
+	ErrExpiry = errors.New("not a time that messages can disappear after")
 	// ErrUnknownConversation: there is no conversation with this id.
 	ErrUnknownConversation = errors.New("no such conversation")
 	// ErrConversationClosed: we left the conversation, were removed, or declined it.
@@ -103,6 +106,12 @@ func (e *ProfileInUseError) Error() string {
 	}
 	return fmt.Sprintf("the profile is in use by process %d", e.PID)
 }
+
+type tooOftenError struct{}
+
+func (tooOftenError) Error() string { return "the server limits how often it is asked" }
+
+func (tooOftenError) Unwrap() error { return ErrServerUnavailable }
 
 // A ServerChangedError says that a server showed another TLS key than the one
 // pinned for it: it was set up anew, or somebody stands in between. Nothing was

@@ -187,6 +187,7 @@ var reasonErrors = map[api.Reason]error{
 	api.Reason_REASON_REPLACED:          ErrReplaced,
 	api.Reason_REASON_SHUTDOWN:          ErrServerUnavailable,
 	api.Reason_REASON_KEY_PACKAGE_LIMIT: errKeyPackageLimit,
+	api.Reason_REASON_RATE_LIMITED:      ErrTooOften,
 }
 
 func reasonOf(st *status.Status) api.Reason {

@@ -86,5 +86,5 @@ func (c *chat) expire(argument string) error {
 	if err != nil {
 		return err
 	}
-	return setExpiry(c.ctx, c.Client, c.to.ID, after) // a notice says when it is done
+	return c.SetExpiry(c.ctx, c.to.ID, after) // a notice says when it is done
 }

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -125,11 +124,9 @@ func (c *groupExpireCommand) Run(env *environment) error {
 		return err
 	}
 	return c.changeConversation(env, t, "changing", func(ctx context.Context, s *session, id messenger.ConversationID) error {
-		return setExpiry(ctx, s.Client, id, after)
+		return s.SetExpiry(ctx, id, after)
 	})
 }
-
-var errExpiry = &userError{status: exitUsage, code: "BAD_TIME", err: errors.New("not a time that messages can disappear after"), hint: "say 30s, 10m, 8h, 7d or 4w, at most a year, or off"}
 
 // parseExpiry reads a time in days and weeks as well.
 func parseExpiry(s string) (time.Duration, error) {
@@ -140,24 +137,16 @@ func parseExpiry(s string) (time.Duration, error) {
 		if digits, ok := strings.CutSuffix(s, unit); ok {
 			n, err := strconv.ParseUint(digits, 10, 16)
 			if err != nil || n == 0 {
-				return 0, errExpiry
+				return 0, messenger.ErrExpiry
 			}
 			return time.Duration(n) * length, nil
 		}
 	}
 	d, err := time.ParseDuration(s)
 	if err != nil || d < time.Second || d%time.Second != 0 {
-		return 0, errExpiry
+		return 0, messenger.ErrExpiry
 	}
 	return d, nil
-}
-
-func setExpiry(ctx context.Context, client *messenger.Client, id messenger.ConversationID, after time.Duration) error {
-	err := client.SetExpiry(ctx, id, after)
-	if errors.Is(err, messenger.ErrExpiry) {
-		return errExpiry
-	}
-	return err
 }
 
 type groupLeaveCommand struct{ groupFlags }
