@@ -175,12 +175,6 @@ func (a *authenticatedContent) appendTo(b []byte) []byte {
 	return a.auth.appendTo(b, a.content.contentType)
 }
 
-func readAuthenticatedContent(r *reader) *authenticatedContent {
-	a := &authenticatedContent{wireFormat: WireFormat(r.uint16()), content: readFramedContent(r)}
-	a.auth = readAuthData(r, a.content.contentType)
-	return a
-}
-
 // tbs returns FramedContentTBS. The GroupContext is signed along by those who
 // know it (RFC 9420, Section 6.1).
 func (a *authenticatedContent) tbs(groupContext []byte) []byte {

@@ -14,7 +14,8 @@ import (
 
 var update = flag.Bool("update", false, "renew the vectors and seeds in testdata")
 
-// ownVectorFiles are the kinds of vectors that depend on the cipher suite.
+// ownVectorFiles are the kinds of vectors that depend on the cipher suite. The one of
+// passive clients has what the three official ones have: a Welcome and commits.
 var ownVectorFiles = []string{
 	"crypto-basics", "key-schedule", "message-protection", "passive-client-handling-commit", "psk_secret",
 	"secret-tree", "transcript-hashes", "tree-operations", "tree-validation", "treekem", "welcome",

@@ -516,3 +516,10 @@ func checkTranscriptHashes(v transcriptHashVector) error {
 		expect("confirmation tag", s.mac(v.ConfirmationKey, confirmed), a.auth.confirmationTag),
 	)
 }
+
+// readAuthenticatedContent reads what nobody sends.
+func readAuthenticatedContent(r *reader) *authenticatedContent {
+	a := &authenticatedContent{wireFormat: WireFormat(r.uint16()), content: readFramedContent(r)}
+	a.auth = readAuthData(r, a.content.contentType)
+	return a
+}

@@ -52,7 +52,8 @@ type Welcome struct {
 func (w *Welcome) CipherSuite() CipherSuite { return w.cipherSuite }
 
 // NewMembers returns the KeyPackageRefs of the clients that it is for (RFC 9420,
-// Section 12.4.3.1).
+// Section 12.4.3.1): by these, a delivery service knows whom to give it to, and a
+// client which of its key packages to read for [Client.Join].
 func (w *Welcome) NewMembers() [][]byte {
 	refs := make([][]byte, len(w.secrets))
 	for i, s := range w.secrets {
@@ -158,6 +159,9 @@ type JoinOptions struct {
 // Join makes us a member of a group that somebody added us to (RFC 9420,
 // Section 12.4.3.1). The Welcome has to be for one of the given key packages; used
 // says which. Delete it, unless it is a last resort.
+//
+// The whole tree is verified. Members whose key package has expired since they were
+// added are members nonetheless: the LeafNode of a [Member] has its lifetime.
 func (c *Client) Join(welcome []byte, keyPackages []*PrivateKeyPackage, signer crypto.Signer, opts JoinOptions) (g *Group, used *PrivateKeyPackage, err error) {
 	m, err := ParseMessage(welcome)
 	if err != nil {
