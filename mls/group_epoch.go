@@ -55,6 +55,7 @@ func (g *Group) leave() {
 	g.saved.deletions = append(g.saved.deletions, g.epoch.messages.keys(g.epoch.context.Epoch)...)
 	g.epoch.messages.wipe()
 	g.epoch.secrets.wipe()
+	g.private.wipe(&privateTree{})
 	clear(g.private.keys)
 	g.proposals = nil
 	g.status = groupRemoved
@@ -70,6 +71,7 @@ func (g *Group) advance(next *nextState) {
 	g.past = append(slices.Clone(g.past), old)
 	g.forget(len(g.past) - MaxPastEpochs)
 
+	g.private.wipe(next.private)
 	next.index.merge()
 	g.epoch, g.index, g.private, g.signer = next.epoch, next.index, next.private, next.signer
 	g.interim, g.tag = next.interim, next.tag

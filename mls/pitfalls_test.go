@@ -388,13 +388,21 @@ func TestSecretsAreForgotten(t *testing.T) {
 		t.Errorf("next generation is %d", next)
 	}
 	// Memory that held them is zeroed, not only let go of.
+	save := func() {
+		if err := bob.Save(func([]Record) error { return nil }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	save()
 	old := bob.epoch
 	held := [][]byte{old.secrets.initSecret, old.secrets.exporterSecret, old.secrets.confirmationKey, old.secrets.senderDataSecret}
+	held = append(held, bob.private.keys[rootOf(2)].secret, bob.saved.header)
 	r.commit(r.members[0], CommitOptions{})
 	if len(old.secrets.senderDataSecret) == 0 {
 		t.Error("late messages could not be opened")
 	}
 	bob.ForgetPastEpochs(bob.Epoch())
+	save()
 	for i, secret := range held {
 		if !bytes.Equal(secret, make([]byte, len(secret))) {
 			t.Errorf("secret %d is not zeroed", i)

@@ -249,6 +249,7 @@ func (g *Group) markSaved() {
 		clear(e.messages.dirtySenders)
 	}
 	s.pending, s.proposals = g.pending, slices.Clone(g.proposals)
+	clear(s.header) // it holds private keys
 	s.header = g.appendHeader(nil)
 	s.unsaved, s.deletions = nil, nil
 	s.roots = g.liveTrees()

@@ -104,6 +104,16 @@ func (p *privateTree) clone() *privateTree {
 	return &privateTree{leaf: p.leaf, keys: maps.Clone(p.keys)}
 }
 
+// wipe zeroes the keys that the next state does not hold, as far as they are ours:
+// those inside of crypto/hpke are not.
+func (p *privateTree) wipe(next *privateTree) {
+	for x, key := range p.keys {
+		if next.keys[x] != key {
+			clear(key.secret)
+		}
+	}
+}
+
 // prune forgets the keys of nodes that are blank or have another key now.
 func (p *privateTree) prune(t *ratchetTree) {
 	path := t.path(p.leaf)
