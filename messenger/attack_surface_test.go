@@ -102,6 +102,30 @@ func TestAttackF10ForgedOwnDevice(t *testing.T) {
 	}
 }
 
+// A group that says it was made in ten years would win against every later one.
+func TestAttackGroupFromTheFuture(t *testing.T) {
+	relay, _ := newEnemy(t)
+	people := relay.online("alice", "mallory")
+	alice, mallory := people[0], people[1]
+	befriend(alice, mallory)
+	mallory.offline()
+	ctx, cancel := context.WithCancel(context.Background())
+	t.Cleanup(cancel)
+	insider := &insider{person: mallory}
+	insider.connect(ctx)
+	for n, incarnation := range []time.Time{time.Now().Add(10 * 365 * 24 * time.Hour), time.Now()} {
+		d := &descriptor{Kind: Group, Conversation: randomBytes(16), Incarnation: uint32(incarnation.Unix()), Name: "trap", Admins: []string{"mallory"}}
+		insider.mls = must(mallory.groups.client.CreateGroup(mls.DefaultCipherSuite, mallory.self.identity(), mls.GroupOptions{
+			GroupID: randomBytes(groupIDSize), Extensions: must(d.extensions()), Leaf: leafOptions(),
+		}))
+		insider.begin(must(insider.mls.Commit(mls.CommitOptions{OmitPath: true, Proposals: []mls.Proposal{&mls.Add{KeyPackage: insider.keyPackageOf("alice")}}})), alice)
+		if n == 0 {
+			alice.awaitAside(1, errWelcome)
+		}
+	}
+	alice.until("she is in the other", func() bool { return alice.counts("groups") == 1 && alice.counts("conversations WHERE kind = 2") == 1 })
+}
+
 // begin has the relay take a group with its first commit and deliver the Welcome.
 func (i *insider) begin(pending *mls.PendingCommit, to *person) {
 	i.t.Helper()

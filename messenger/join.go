@@ -26,7 +26,7 @@ func (s *session) takeWelcome(ctx context.Context, in incoming) error {
 		if len(keyPackages) == 0 {
 			return errNoWelcome
 		}
-		return errWelcome
+		return errTornWelcome
 	}
 	if mg.CipherSuite() != s.tuning.suite || string(mg.ID()) != string(in.group) {
 		return errWelcome
@@ -60,6 +60,10 @@ func (s *session) takeWelcome(ctx context.Context, in incoming) error {
 	return err
 }
 
+// maxAhead is how far in the future a group may have been made: clocks differ, and
+// groups that are made within one second are numbered on.
+const maxAhead = 24 * time.Hour
+
 // An invitation is what a Welcome says.
 type invitation struct {
 	descriptor   *descriptor
@@ -74,6 +78,9 @@ func (s *session) readInvitation(mg *mls.Group) (*invitation, error) {
 	var err error
 	if w.descriptor, err = findDescriptor(mg.Extensions()); err != nil {
 		return nil, err
+	}
+	if made := time.Unix(int64(w.descriptor.Incarnation), 0); made.After(s.clock().Add(maxAhead)) {
+		return nil, errors.New("a group from the future, which no later one could take the place of")
 	}
 	w.conversation = ConversationID(w.descriptor.Conversation)
 	for _, m := range mg.Members() {

@@ -31,23 +31,24 @@ func (r refusal) Error() string { return string(r) }
 
 // What a person reads about envelopes that are not shown.
 const (
-	errNotMessage = refusal("it is not a sealed message; the server or somebody on the way made it up")
-	errOtherGroup = refusal("the server delivered it in another conversation than it was sealed for")
-	errOwn        = refusal("it is a message of your own that the server sent back")
-	errAgain      = refusal("it came before; the server repeats it")
-	errTooLate    = refusal("it comes too late to be opened: its keys were deleted")
-	errCannotOpen = refusal("it cannot be opened: it was changed on the way, or sealed with other keys")
-	errClaim      = refusal("it claims a name that its key does not belong to")
-	errContent    = refusal("what it holds is malformed")
-	errProposal   = refusal("a member asked for a change of the group that it may not ask for")
-	errStrayFull  = refusal("too many messages wait for something that the server does not deliver")
-	errWelcome    = refusal("it is an invitation that does not hold together")
-	errOldWelcome = refusal("it is an invitation to a conversation that you are in already")
-	errNotInvited = refusal("it is an invitation to a group by somebody who may not invite")
-	errNoWelcome  = refusal("it is an invitation made with keys that this device does not have any more")
-	errUnverified = refusal("it comes from an account whose key you have not verified, and is shown once you do")
-	errTooMuch    = refusal("somebody whose request you have not accepted wrote more than is kept for you")
-	errAsk        = refusal("it is a request to be taken in again that does not hold together")
+	errNotMessage  = refusal("it is not a sealed message; the server or somebody on the way made it up")
+	errOtherGroup  = refusal("the server delivered it in another conversation than it was sealed for")
+	errOwn         = refusal("it is a message of your own that the server sent back")
+	errAgain       = refusal("it came before; the server repeats it")
+	errTooLate     = refusal("it comes too late to be opened: its keys were deleted")
+	errCannotOpen  = refusal("it cannot be opened: it was changed on the way, or sealed with other keys")
+	errClaim       = refusal("it claims a name that its key does not belong to")
+	errContent     = refusal("what it holds is malformed")
+	errProposal    = refusal("a member asked for a change of the group that it may not ask for")
+	errStrayFull   = refusal("too many messages wait for something that the server does not deliver")
+	errWelcome     = refusal("it is an invitation that does not hold together")
+	errOldWelcome  = refusal("it is an invitation to a conversation that you are in already")
+	errTornWelcome = refusal("it is an invitation that cannot be opened: it was changed on the way, or made with other keys")
+	errNotInvited  = refusal("it is an invitation to a group by somebody who may not invite")
+	errNoWelcome   = refusal("it is an invitation made with keys that this device does not have any more")
+	errUnverified  = refusal("it comes from an account whose key you have not verified, and is shown once you do")
+	errTooMuch     = refusal("somebody whose request you have not accepted wrote more than is kept for you")
+	errAsk         = refusal("it is a request to be taken in again that does not hold together")
 )
 
 // incoming is an envelope on its way into the store.
@@ -86,11 +87,11 @@ func (s *session) takeOrPutAside(ctx context.Context, in incoming) error {
 			return err
 		}
 		switch why {
-		case errNoWelcome, errWelcome:
+		case errNoWelcome, errTornWelcome:
 			if err := noteUnknown(u, in.group); err != nil {
 				return err
 			}
-		case errNotInvited:
+		case errNotInvited, errWelcome:
 			if err := noteUnwanted(u, in.group); err != nil {
 				return err
 			}

@@ -43,12 +43,12 @@ func noteUnknown(u *unit, groupID []byte) error {
 }
 
 // noteUnwanted has nobody asked to take us into a group, since we were invited and
-// refused.
+// refused. Where members were asked, one who may invite may answer yet.
 func noteUnwanted(u *unit, groupID []byte) error {
 	if err := noteUnknown(u, groupID); err != nil {
 		return err
 	}
-	if _, err := u.ExecContext(u, "UPDATE unknown_groups SET unwanted = 1 WHERE group_id = ?", groupID); err != nil {
+	if _, err := u.ExecContext(u, "UPDATE unknown_groups SET unwanted = 1 WHERE group_id = ? AND asked = 0", groupID); err != nil {
 		return fmt.Errorf("noting an unwanted group: %w", err)
 	}
 	return nil
