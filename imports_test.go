@@ -39,6 +39,10 @@ var directBorders = []border{
 	{"sealpost/internal/cli", []string{"sealpost/api", "google.golang.org/grpc"}, "front ends talk to the messenger"},
 }
 
+// excepted may import one package in spite of a border: the load generator seals
+// with keys that it makes itself and that are nobody's.
+var excepted = map[string]string{"sealpost/internal/bench": "sealpost/mls"}
+
 // libraries are all that a package may link beside the standard library.
 var libraries = map[string][]string{
 	"sealpost/content": {"github.com/fxamacker/cbor/v2", "github.com/x448/float16"},
@@ -84,7 +88,7 @@ func checkBorders(t *testing.T, packages []listed, borders []border, verb string
 				continue
 			}
 			for _, dep := range reached(p) {
-				if forbidden(dep, border.from, border.never) {
+				if forbidden(dep, border.from, border.never) && excepted[p.ImportPath] != dep {
 					t.Errorf("%s %s %s: %s", p.ImportPath, verb, dep, border.reason)
 				}
 			}

@@ -26,6 +26,9 @@ type Config struct {
 	// intervals; 0 means as many as possible. With a rate, latency counts from the
 	// moment when a message was due, so that a stall is not left out.
 	Rate int
+	// MLS makes payloads MLS messages (RFC 9420), of Size bytes of text, which are
+	// sealed and opened meanwhile: the load of the clients is then part of it.
+	MLS bool
 	// Target is the relay; nil means one in this process, with its data in Dir.
 	Target *Target
 	Dir    string // "" means a temporary directory
@@ -86,6 +89,14 @@ func load(ctx context.Context, c Config, t Target) (Result, error) {
 		return Result{}, err
 	}
 	defer end()
+	for i := range pairs {
+		if !c.MLS {
+			break
+		}
+		if pairs[i].sealing, err = newSealing(); err != nil {
+			return Result{}, fmt.Errorf("making an MLS group: %w", err)
+		}
+	}
 	return Measure(ctx, c, pairs)
 }
 
@@ -144,7 +155,7 @@ func (r *run) send(ctx context.Context, p Pair, sender, count int) error {
 		if r.Rate == 0 {
 			at = time.Since(r.start)
 		}
-		return p.submit(r.Size, at), nil
+		return p.submit(r.Size, at)
 	}
 	if err := pipeline(p.Sender, count, r.Window, next); err != nil {
 		return fmt.Errorf("submitting: %w", err)
@@ -184,10 +195,14 @@ func (r *run) receive(p Pair, count int) error {
 			return fmt.Errorf("receiving: %w", err)
 		}
 		envelope := frame.GetEnvelope()
-		if len(envelope.GetPayload()) != r.Size {
-			return fmt.Errorf("receiving: not an envelope of %d bytes", r.Size)
+		text, err := p.sealing.open(envelope.GetPayload())
+		if err != nil {
+			return err
 		}
-		took := time.Since(r.start) - submittedAt(envelope.GetPayload())
+		if len(text) != r.Size {
+			return fmt.Errorf("receiving: not %d bytes", r.Size)
+		}
+		took := time.Since(r.start) - submittedAt(text)
 		record(latency, took)
 		if n%ackEvery == 0 || n == count {
 			if err := ack(p.Receiver, envelope.GetSequence()); err != nil {

@@ -49,7 +49,7 @@ func TestScenarios(t *testing.T) {
 		figures int
 	}{
 		"saturate": {bench.Config{Devices: 2, Messages: 100, Size: 300, Window: 8}, 8},
-		"steady":   {bench.Config{Devices: 2, Messages: 100, Size: 300, Window: 8, Rate: 1000}, 8},
+		"steady":   {bench.Config{Devices: 2, Messages: 100, Size: 300, Window: 8, Rate: 1000, MLS: true}, 8},
 		"connect":  {bench.Config{Devices: 10}, 8},
 		"backlog":  {bench.Config{Devices: 3, Messages: 500, Rate: 2000}, 12},
 		"group":    {bench.Config{Devices: 20, Messages: 5}, 11},
@@ -69,6 +69,9 @@ func TestScenarios(t *testing.T) {
 				}
 			}
 		})
+	}
+	if _, err := bench.Run(t.Context(), "group", bench.Config{MLS: true, Dir: t.TempDir()}); err == nil {
+		t.Error("a scenario without MLS payloads ran with them")
 	}
 	if _, err := bench.Run(t.Context(), "nonsense", bench.Config{}); err == nil {
 		t.Error("a scenario that does not exist ran")

@@ -57,7 +57,7 @@ func answers(stream Stream, count int, free chan<- struct{}) error {
 func nextFrame(stream Stream) (*api.ServerFrame, error) {
 	for {
 		frame, err := stream.Recv()
-		if err != nil || ((frame.GetDrained() == nil && frame.GetHello() == nil) && frame.GetHello() == nil) {
+		if err != nil || (frame.GetDrained() == nil && frame.GetHello() == nil) {
 			return frame, err
 		}
 	}

@@ -46,6 +46,9 @@ func Run(ctx context.Context, name string, c Config) (report Report, err error) 
 			*field.set = *field.otherwise
 		}
 	}
+	if c.MLS && name != "saturate" && name != "steady" {
+		return Report{}, fmt.Errorf("the scenario %s has no MLS payloads", name)
+	}
 	if name != "group" && name != "connect" && name != "idle" {
 		if err := c.check(); err != nil {
 			return Report{}, err
@@ -208,7 +211,7 @@ func fill(c Config, senders, away []*device) error {
 	for i, sender := range senders {
 		pair := Pair{Sender: sender.stream, Recipient: away[i].id}
 		group.Go(func() error {
-			return pipeline(pair.Sender, c.share(i), c.Window, func(int) (*api.Submit, error) { return pair.submit(c.Size, 0), nil })
+			return pipeline(pair.Sender, c.share(i), c.Window, func(int) (*api.Submit, error) { return pair.submit(c.Size, 0) })
 		})
 	}
 	return group.Wait()

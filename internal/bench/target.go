@@ -195,6 +195,7 @@ func (t Target) pairs(ctx context.Context, n int) ([]Pair, func(), error) {
 type Pair struct {
 	Sender, Receiver Stream
 	Recipient        identity.DeviceID // whose line Receiver is
+	sealing          *sealing
 }
 
 func newSubmitID() []byte {
@@ -204,14 +205,15 @@ func newSubmitID() []byte {
 }
 
 // submit makes a submit that tells its time, counted from the start of the run.
-func (p Pair) submit(size int, at time.Duration) *api.Submit {
-	payload := make([]byte, size)
-	binary.BigEndian.PutUint64(payload, uint64(at))
-	return &api.Submit{Id: newSubmitID(), Recipients: [][]byte{p.Recipient[:]}, Kind: api.Kind_KIND_APPLICATION, Payload: payload}
+func (p Pair) submit(size int, at time.Duration) (*api.Submit, error) {
+	text := make([]byte, size)
+	binary.BigEndian.PutUint64(text, uint64(at))
+	payload, err := p.sealing.seal(text)
+	return &api.Submit{Id: newSubmitID(), Recipients: [][]byte{p.Recipient[:]}, Kind: api.Kind_KIND_APPLICATION, Payload: payload}, err
 }
 
-func submittedAt(payload []byte) time.Duration {
-	return time.Duration(binary.BigEndian.Uint64(payload))
+func submittedAt(text []byte) time.Duration {
+	return time.Duration(binary.BigEndian.Uint64(text))
 }
 
 func ack(stream Stream, sequence uint64) error {

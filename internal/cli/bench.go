@@ -26,12 +26,13 @@ type benchCommand struct {
 	Size        int    `help:"Bytes of a payload."`
 	Window      int    `help:"Messages of one sender that are not answered yet."`
 	Rate        int    `help:"Messages a second in all, for steady and backlog."`
+	MLS         bool   `name:"mls" help:"Payloads are MLS messages, sealed and opened meanwhile (saturate, steady)."`
 	JSON        bool   `name:"json" help:"Print one JSON object."`
 }
 
 // Run measures and prints.
 func (c *benchCommand) Run(env *environment) (err error) {
-	config := bench.Config{Devices: c.Devices, Messages: c.Messages, Size: c.Size, Window: c.Window, Rate: c.Rate}
+	config := bench.Config{Devices: c.Devices, Messages: c.Messages, Size: c.Size, Window: c.Window, Rate: c.Rate, MLS: c.MLS}
 	switch {
 	case c.Server != "":
 		config.Target, err = c.target(env)
