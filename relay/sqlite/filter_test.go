@@ -64,8 +64,11 @@ func TestFilterIsReadAfterAStart(t *testing.T) {
 	if err := s.Write(t.Context(), batch(1)); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.sortRecent(); err != nil {
-		t.Fatal(err)
+	s.mergeAt = 1
+	for len(s.recent)+len(s.merger.ids) > 0 {
+		if err := s.Write(t.Context(), &relay.Batch{At: time.Unix(1, 0)}); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if err := s.Close(); err != nil {
 		t.Fatal(err)

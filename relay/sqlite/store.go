@@ -40,7 +40,9 @@ type Store struct {
 	next, reserved int64
 	nextPayload    int64
 	usage          usages
-	recent         map[submissionKey]struct{}
+	recent         map[submissionKey]int64 // when it was accepted, in seconds since 1970
+	merger         merger
+	mergeAt        int // mergeRecentAt
 	groups         groupCache
 	filter         submissionFilter
 	filtered       bool // filter has all of the sorted table
@@ -53,7 +55,7 @@ type Store struct {
 const secondBits = 20
 
 func newStore(dsn string) *Store {
-	s := &Store{dsn: dsn, metrics: newMetrics(), recent: make(map[submissionKey]struct{})}
+	s := &Store{dsn: dsn, metrics: newMetrics(), recent: make(map[submissionKey]int64), mergeAt: mergeRecentAt}
 	s.readers.init(dsn)
 	s.devices.places = make(map[identity.DeviceID]place)
 	s.usage.clear()

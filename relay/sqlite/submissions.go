@@ -12,9 +12,7 @@ import (
 
 // Submit ids are random, so that each would dirty another page of a sorted
 // table. Recent ones are therefore appended to a table without order and kept in
-// a map; when there are mergeRecentAt of them they move to the sorted table in
-// its order, many to a page.
-const mergeRecentAt = 1 << 16
+// a map; when there are many of them they move to the sorted table, see merger.
 
 // A submissionKey is a sender's mailbox and the id it chose.
 type submissionKey struct {
@@ -25,6 +23,9 @@ type submissionKey struct {
 // seen tells whether a submission was accepted before.
 func (s *Store) seen(key submissionKey) (bool, error) {
 	if _, ok := s.recent[key]; ok {
+		return true, nil
+	}
+	if _, ok := s.merger.ids[key]; ok {
 		return true, nil
 	}
 	if s.filtered && !s.filter.mayHave(key) {
@@ -39,7 +40,7 @@ func (s *Store) seen(key submissionKey) (bool, error) {
 }
 
 func (w *batchWrite) remember(key submissionKey) error {
-	w.recent[key] = struct{}{}
+	w.recent[key] = w.batch.At.Unix()
 	w.filter.add(key, w.batch.At)
 	w.added = append(w.added, key)
 	return w.writer.addRecent.int(1, key.sender).blob(2, key.id[:]).int(3, w.batch.At.Unix()).exec()
@@ -58,8 +59,9 @@ func (s *Store) loadRecent() error {
 	err := s.writer.recent.each(func(row *sqlite3.Stmt) bool {
 		key := submissionKey{sender: row.ColumnInt64(0)}
 		copy(key.id[:], row.ColumnRawBlob(1))
-		s.recent[key] = struct{}{}
-		s.filter.add(key, time.Unix(row.ColumnInt64(2), 0))
+		at := row.ColumnInt64(2)
+		s.recent[key] = at
+		s.filter.add(key, time.Unix(at, 0))
 		return true
 	})
 	if err != nil {
@@ -70,28 +72,6 @@ func (s *Store) loadRecent() error {
 		return fmt.Errorf("reading the sorted submit ids: %w", err)
 	}
 	s.filtered = sorted == 0
-	return nil
-}
-
-// mergeRecent moves the recent ids to the sorted table when they are many.
-func (s *Store) mergeRecent() error {
-	if len(s.recent) < mergeRecentAt {
-		return nil
-	}
-	return s.sortRecent()
-}
-
-func (s *Store) sortRecent() error {
-	err := s.transaction(func() error {
-		if err := s.writer.merge.exec(); err != nil {
-			return err
-		}
-		return s.writer.clearRecent.exec()
-	})
-	if err != nil {
-		return fmt.Errorf("sorting submit ids: %w", err)
-	}
-	clear(s.recent)
 	return nil
 }
 

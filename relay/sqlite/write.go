@@ -22,7 +22,8 @@ type writer struct {
 	mailboxUsage, addEntry, addPayload, reserve          statement
 	acked, ackedPayloads, deleteAcked, deletePayload     statement
 	oldest, deleteEntry, deleteSubmission, expireInvites statement
-	submitted, addRecent, recent, merge, clearRecent     statement
+	submitted, addRecent, recent, recentNumbers          statement
+	addSorted, deleteRecent                              statement
 	setAcked, setLastSubmit                              statement
 
 	group, addGroup, setGroup, addList, endList, deleteOldLists statement
@@ -60,11 +61,13 @@ func (w *writer) prepare() error {
 		&w.deleteSubmission: `DELETE FROM submission WHERE mailbox = ? AND id = ?`,
 		&w.expireInvites:    `DELETE FROM invite WHERE id IN (SELECT id FROM invite WHERE expires_at <= ? LIMIT ?)`,
 
-		&w.submitted:   `SELECT 1 FROM submission WHERE mailbox = ? AND id = ?`,
-		&w.addRecent:   `INSERT INTO submission_recent (mailbox, id, accepted_at) VALUES (?, ?, ?)`,
-		&w.recent:      `SELECT mailbox, id, accepted_at FROM submission_recent`,
-		&w.merge:       `INSERT OR IGNORE INTO submission SELECT mailbox, id, accepted_at FROM submission_recent ORDER BY mailbox, id`,
-		&w.clearRecent: `DELETE FROM submission_recent`,
+		&w.submitted: `SELECT 1 FROM submission WHERE mailbox = ? AND id = ?`,
+		&w.addRecent: `INSERT INTO submission_recent (mailbox, id, accepted_at) VALUES (?, ?, ?)`,
+		&w.recent:    `SELECT mailbox, id, accepted_at FROM submission_recent`,
+
+		&w.recentNumbers: `SELECT coalesce(min(number), 0), coalesce(max(number), 0) FROM submission_recent`,
+		&w.addSorted:     `INSERT OR IGNORE INTO submission (mailbox, id, accepted_at) VALUES (?, ?, ?)`,
+		&w.deleteRecent:  `DELETE FROM submission_recent WHERE number <= ?`,
 
 		&w.setAcked: `INSERT INTO device_state (mailbox, acked) VALUES (?, ?)
 			ON CONFLICT DO UPDATE SET acked = excluded.acked WHERE excluded.acked > acked`,
@@ -219,14 +222,14 @@ func (s *Store) Write(ctx context.Context, batch *relay.Batch) error {
 	w := batchWrite{Store: s, ctx: ctx, batch: batch, submissions: batch.Submissions, reserved: s.reserved}
 	if err := s.haveSpace(); err != nil {
 		w.refuseAll(err)
-	} else if err := s.mergeRecent(); err != nil {
+	} else if err := s.prepareMerging(); err != nil {
 		return err
 	}
 	if err := s.transaction(w.apply); err != nil {
 		s.forget(w.added)
 		return fmt.Errorf("writing a batch: %w", err)
 	}
-	s.reserved = w.reserved
+	s.reserved, s.merger = w.reserved, w.merged
 	s.given.Store(s.next - 1)
 	return nil
 }
@@ -247,9 +250,11 @@ type batchWrite struct {
 	batch    *relay.Batch
 	reserved int64
 	added    []submissionKey
+	merged   merger
 	account  int64 // of the sender of the submission at hand
 
 	submissions []*relay.Submission // of the batch, those that are tried
+	full        bool                // the disk: nothing but acknowledgements
 }
 
 // refuseAll leaves nothing but the acknowledgements.
@@ -257,7 +262,7 @@ func (w *batchWrite) refuseAll(err error) {
 	for _, submission := range w.submissions {
 		submission.Err, submission.FirstSequence = err, 0
 	}
-	w.submissions = nil
+	w.submissions, w.full = nil, true
 }
 
 func (w *batchWrite) apply() error {
@@ -265,6 +270,9 @@ func (w *batchWrite) apply() error {
 		if err := w.ack(ack); err != nil {
 			return fmt.Errorf("deleting acknowledged envelopes: %w", err)
 		}
+	}
+	if err := w.merge(); err != nil {
+		return fmt.Errorf("sorting submit ids: %w", err)
 	}
 	for _, submission := range w.submissions {
 		if err := w.submit(submission); err != nil {
