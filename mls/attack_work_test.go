@@ -201,17 +201,13 @@ func leafOfManyTypes(t *testing.T, n int) {
 
 // welcomeOfManyPSKs has an inviter list PSKs without end.
 func welcomeOfManyPSKs(t *testing.T, n int) {
-	store := make(pskMap, n)
 	secrets := &groupSecrets{joinerSecret: make([]byte, 32)}
 	for i := range n {
-		id := fmt.Sprint(i)
-		store[id] = []byte("psk")
-		secrets.psks = append(secrets.psks, PreSharedKeyID{PSKType: PSKTypeExternal, PSKID: []byte(id), PSKNonce: make([]byte, 32)})
+		secrets.psks = append(secrets.psks, PreSharedKeyID{PSKType: PSKTypeExternal, PSKID: appendUint32(nil, uint32(i)), PSKNonce: make([]byte, 32)})
 	}
 	secrets.psks = append(secrets.psks, secrets.psks[0])
-	joiner := &joiner{client: must(NewClient(acceptAll, Config{PSKs: store})), suite: must(classic.suite()), secrets: secrets}
-	_, err := joiner.pskValues()
-	checkRefusal(t, err, brokenRule{"12.2", "listed twice"})
+	joiner := &joiner{suite: must(classic.suite()), secrets: secrets}
+	checkRefusal(t, joiner.checkPSKs(), brokenRule{"12.2", "listed twice"})
 }
 
 // proposalsThatSpoilCommits has every other of the proposals that wait spoil each

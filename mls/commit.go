@@ -131,7 +131,7 @@ func (g *Group) Commit(opts CommitOptions) (*PendingCommit, error) {
 	if g.pending != nil {
 		return nil, fmt.Errorf("%w: there is one already", ErrPendingCommit)
 	}
-	pending, err := g.stageOwnCommit(opts, 0, g.pskValues)
+	pending, err := g.stageOwnCommit(opts, 0, g.pskValue)
 	if err != nil {
 		return nil, fmt.Errorf("making commit: %w", err)
 	}
@@ -191,8 +191,6 @@ func (g *Group) newCommitLeaf(b *commitBuilder, opts CommitOptions) (*LeafNode, 
 	return g.client.replaceLeafNode(g.suite, g.ownLeaf(), id, opts.Leaf)
 }
 
-type pskLookup func([]PreSharedKeyID) ([][]byte, error)
-
 // A commitBuilder makes a commit out of a transition with its proposals applied,
 // for members and for external joiners alike (RFC 9420, Section 12.4.1).
 type commitBuilder struct {
@@ -234,11 +232,10 @@ func (b *commitBuilder) build() error {
 	} else if err := t.checkLeaves(nil); err != nil {
 		return err
 	}
-	psks, err := b.psks(t.psks)
-	if err != nil {
+	var err error
+	if in.pskSecret, err = t.suite.pskSecret(t.psks, b.psks); err != nil {
 		return err
 	}
-	in.pskSecret = t.suite.pskSecret(t.psks, psks)
 	b.content = &authenticatedContent{
 		wireFormat: b.wireFormat,
 		content: framedContent{

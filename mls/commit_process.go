@@ -100,11 +100,10 @@ func (g *Group) stageCommit(a *authenticatedContent) (*StagedCommit, error) {
 // confirm runs the key schedule and compares the confirmation tag.
 func (g *Group) confirm(t *transition, a *authenticatedContent, commitSecret []byte) (*nextState, error) {
 	in := epochInput{initSecret: g.epoch.secrets.initSecret, commitSecret: commitSecret, interim: g.interim}
-	psks, err := g.pskValues(t.psks)
-	if err != nil {
+	var err error
+	if in.pskSecret, err = t.suite.pskSecret(t.psks, g.pskValue); err != nil {
 		return nil, err
 	}
-	in.pskSecret = t.suite.pskSecret(t.psks, psks)
 	if t.externalInit != nil {
 		in.initSecret, err = t.suite.receiveExternalInit(g.epoch.secrets.externalSecret, t.externalInit.KEMOutput)
 		if err != nil {

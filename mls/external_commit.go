@@ -135,21 +135,9 @@ func (t *transition) prepareExternal(list []CommittedProposal, sender Sender, in
 		newLeaf:     newLeaf,
 		signer:      id.Signer,
 		interim:     t.suite.interimTranscriptHash(info.GroupContext.ConfirmedTranscriptHash, info.ConfirmationTag),
-		psks:        t.client.storedPSKs,
+		psks:        t.client.storedPSK,
 		opts:        CommitOptions{AuthenticatedData: opts.AuthenticatedData},
 		wireFormat:  WireFormatPublicMessage,
 		contextSign: t.old.contextBytes,
 	}, nil
-}
-
-func (c *Client) storedPSKs(ids []PreSharedKeyID) ([][]byte, error) {
-	var psks [][]byte
-	for _, id := range ids {
-		psk, err := c.storedPSK(id)
-		if err != nil {
-			return nil, err
-		}
-		psks = append(psks, psk)
-	}
-	return psks, nil
 }

@@ -236,6 +236,12 @@ func TestPSKs(t *testing.T) {
 	r.commit(alice, CommitOptions{Proposals: []Proposal{externalPSK("a", 0), &Add{p.keyPackage()}}}, p)
 	r.say(p, "in")
 
+	many := make([]Proposal, 1<<16)
+	for i := range many {
+		many[i] = externalPSK("a", 0)
+	}
+	_, err := alice.group.Commit(CommitOptions{Proposals: many})
+	checkRefusal(t, err, brokenRule{"8.4", "more than a PSKLabel can count"})
 	without := newPerson(t, "without", classic, Config{})
 	pending, err := alice.group.Commit(CommitOptions{Proposals: []Proposal{externalPSK("a", 0), &Add{without.keyPackage()}}})
 	if err != nil {

@@ -103,36 +103,34 @@ func (c *Client) storedPSK(id PreSharedKeyID) ([]byte, error) {
 	return psk, nil
 }
 
-// pskSecret chains pre-shared keys to the psk_secret (RFC 9420, Section 8.4);
-// all zero if there are none.
-func (s *suite) pskSecret(ids []PreSharedKeyID, psks [][]byte) []byte {
+// A pskLookup finds the value of a pre-shared key.
+type pskLookup func(PreSharedKeyID) ([]byte, error)
+
+// pskSecret looks up pre-shared keys and chains them to the psk_secret (RFC 9420,
+// Section 8.4); all zero if there are none.
+func (s *suite) pskSecret(ids []PreSharedKeyID, lookup pskLookup) ([]byte, error) {
+	if len(ids) > 1<<16-1 {
+		return nil, invalid("8.4", "%d pre-shared keys, more than a PSKLabel can count", len(ids))
+	}
 	zero := make([]byte, s.nh)
 	secret := zero
 	for i, id := range ids {
+		psk, err := lookup(id)
+		if err != nil {
+			return nil, err
+		}
 		label := appendUint16(appendUint16(id.appendTo(nil), uint16(i)), uint16(len(ids)))
-		extracted := s.extract(zero, psks[i])
+		extracted := s.extract(zero, psk)
 		input := s.expandWithLabel(extracted, "derived psk", label, s.nh)
 		secret = s.extract(input, secret)
 		clear(extracted)
 		clear(input)
 	}
-	return secret
+	return secret, nil
 }
 
-// pskValues looks up pre-shared keys, among those of the group's own epochs and
-// with the application.
-func (g *Group) pskValues(ids []PreSharedKeyID) ([][]byte, error) {
-	var psks [][]byte
-	for _, id := range ids {
-		psk, err := g.pskValue(id)
-		if err != nil {
-			return nil, err
-		}
-		psks = append(psks, psk)
-	}
-	return psks, nil
-}
-
+// pskValue looks up a pre-shared key among those of the group's own epochs and with
+// the application.
 func (g *Group) pskValue(id PreSharedKeyID) ([]byte, error) {
 	if id.PSKType == PSKTypeResumption && bytes.Equal(id.PSKGroupID, g.epoch.context.GroupID) {
 		if e := g.epochAt(id.PSKEpoch); e != nil {

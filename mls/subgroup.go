@@ -78,7 +78,7 @@ func (g *Group) openSuccessor(cs CipherSuite, id Identity, keyPackages []*KeyPac
 	for _, k := range keyPackages {
 		proposals = append(proposals, &Add{k})
 	}
-	pending, err := next.stageOwnCommit(CommitOptions{Proposals: proposals}, usage, g.pskValues)
+	pending, err := next.stageOwnCommit(CommitOptions{Proposals: proposals}, usage, g.pskValue)
 	if err != nil {
 		return nil, nil, fmt.Errorf("opening successor: %w", err)
 	}

@@ -81,7 +81,7 @@ func TestBranch(t *testing.T) {
 	}
 	twice, err := two.stageOwnCommit(CommitOptions{Proposals: []Proposal{
 		resumptionPSK(alice.group, ResumptionPSKUsageBranch, 1, 0), resumptionPSK(alice.group, ResumptionPSKUsageBranch, 1, 0), &Add{bob.keyPackage()},
-	}}, ResumptionPSKUsageBranch, alice.group.pskValues)
+	}}, ResumptionPSKUsageBranch, alice.group.pskValue)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -94,7 +94,7 @@ func TestBranch(t *testing.T) {
 	}
 	pending, err := branch.stageOwnCommit(CommitOptions{Proposals: []Proposal{
 		resumptionPSK(alice.group, ResumptionPSKUsageBranch, alice.group.Epoch(), 0), &Remove{1}, &Add{bob.keyPackage()},
-	}}, ResumptionPSKUsageBranch, alice.group.pskValues)
+	}}, ResumptionPSKUsageBranch, alice.group.pskValue)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -133,9 +133,9 @@ func (f *forgery) forge(t testing.TB, g *Group) *authenticatedContent {
 	if !f.noPath {
 		in.commitSecret = f.forgePath(t, g, tr, commit, leaf, signer)
 	}
-	in.pskSecret = s.pskSecret(nil, nil)
-	if psks, err := g.pskValues(tr.psks); err == nil {
-		in.pskSecret = s.pskSecret(tr.psks, psks)
+	in.pskSecret = must(s.pskSecret(nil, nil))
+	if secret, err := s.pskSecret(tr.psks, g.pskValue); err == nil {
+		in.pskSecret = secret
 	}
 	a := &authenticatedContent{
 		wireFormat: WireFormatPublicMessage,
@@ -313,9 +313,9 @@ func (f *welcomeForgery) forge(t testing.TB, n *nextState, k *KeyPackage) []byte
 	if f.secrets != nil {
 		f.secrets(secrets)
 	}
-	pskSecret := s.pskSecret(nil, nil)
+	pskSecret := must(s.pskSecret(nil, nil))
 	if f.psks != nil {
-		pskSecret = s.pskSecret(secrets.psks, f.psks)
+		pskSecret = must(s.pskSecret(secrets.psks, inOrder(f.psks)))
 	}
 	epoch, welcomeSecret := s.newEpoch(tree, context, context.Marshal(), secrets.joinerSecret, pskSecret)
 	tag := s.mac(epoch.secrets.confirmationKey, context.ConfirmedTranscriptHash)
@@ -382,4 +382,12 @@ func must[T any](v T, err error) T {
 func otherSigner(t testing.TB, cs CipherSuite) crypto.Signer {
 	t.Helper()
 	return must(cs.GenerateSignatureKey())
+}
+
+// inOrder has the pre-shared keys of a list at hand in its order.
+func inOrder(psks [][]byte) pskLookup {
+	return func(PreSharedKeyID) (psk []byte, _ error) {
+		psk, psks = psks[0], psks[1:]
+		return psk, nil
+	}
 }

@@ -551,7 +551,7 @@ func TestSuccessors(t *testing.T) {
 		psk := resumption(ResumptionPSKUsageReinit, alice.group)
 		psk.PSK.PSKEpoch--
 		proposals := []Proposal{psk, &Add{bob.capable()}, &Add{carol.capable()}}
-		return must(next.stageOwnCommit(CommitOptions{Proposals: proposals}, ResumptionPSKUsageReinit, alice.group.pskValues)).Welcome
+		return must(next.stageOwnCommit(CommitOptions{Proposals: proposals}, ResumptionPSKUsageReinit, alice.group.pskValue)).Welcome
 	}
 	for _, tt := range []struct {
 		name    string

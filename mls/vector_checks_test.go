@@ -485,7 +485,7 @@ func (v pskSecretVector) compute(s *suite) []byte {
 		ids = append(ids, PreSharedKeyID{PSKType: PSKTypeExternal, PSKID: p.ID, PSKNonce: p.Nonce})
 		psks = append(psks, p.PSK)
 	}
-	return s.pskSecret(ids, psks)
+	return must(s.pskSecret(ids, inOrder(psks)))
 }
 
 type transcriptHashVector struct {

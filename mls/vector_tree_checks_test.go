@@ -37,7 +37,7 @@ func checkWelcome(v welcomeVector) error {
 	if err := j.openSecrets(entry); err != nil {
 		return err
 	}
-	member := s.memberSecret(j.secrets.joinerSecret, s.pskSecret(nil, nil))
+	member := s.memberSecret(j.secrets.joinerSecret, must(s.pskSecret(nil, nil)))
 	info, err := s.openGroupInfo(s.welcomeSecret(member), m.Welcome.encryptedGroupInfo)
 	if err != nil {
 		return err

@@ -200,11 +200,13 @@ func (j *joiner) join(keyPackages []*PrivateKeyPackage) error {
 	if err := j.openSecrets(entry); err != nil {
 		return err
 	}
-	psks, err := j.pskValues()
+	if err := j.checkPSKs(); err != nil {
+		return err
+	}
+	pskSecret, err := j.suite.pskSecret(j.secrets.psks, j.pskValue)
 	if err != nil {
 		return err
 	}
-	pskSecret := j.suite.pskSecret(j.secrets.psks, psks)
 	defer clear(pskSecret)
 	member := j.suite.memberSecret(j.secrets.joinerSecret, pskSecret)
 	welcomeSecret := j.suite.welcomeSecret(member)
@@ -267,31 +269,25 @@ func (j *joiner) openSecrets(e encryptedGroupSecrets) error {
 	return err
 }
 
-// pskValues looks up the PSKs that the group secrets name.
-func (j *joiner) pskValues() ([][]byte, error) {
-	var psks [][]byte
+// checkPSKs applies the rules for the PSKs that the group secrets name.
+func (j *joiner) checkPSKs() error {
 	seen := make(map[string]bool, len(j.secrets.psks))
 	creating := 0
 	for _, id := range j.secrets.psks {
 		if len(id.PSKNonce) != j.suite.nh {
-			return nil, invalid("8.4", "PSK nonce of a wrong length")
+			return invalid("8.4", "PSK nonce of a wrong length")
 		}
 		if seen[id.name()] {
-			return nil, invalid("12.2", "one PSK listed twice")
+			return invalid("12.2", "one PSK listed twice")
 		}
 		seen[id.name()] = true
 		if id.PSKType == PSKTypeResumption && id.Usage != ResumptionPSKUsageApplication {
 			if creating++; creating > 1 {
-				return nil, invalid("12.4.3.1", "two PSKs for a reinitialisation or branch")
+				return invalid("12.4.3.1", "two PSKs for a reinitialisation or branch")
 			}
 		}
-		psk, err := j.pskValue(id)
-		if err != nil {
-			return nil, err
-		}
-		psks = append(psks, psk)
 	}
-	return psks, nil
+	return nil
 }
 
 func (j *joiner) pskValue(id PreSharedKeyID) ([]byte, error) {
