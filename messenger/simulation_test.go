@@ -93,7 +93,7 @@ type world struct {
 
 	mu       sync.Mutex // guards what follows
 	sent     []*sentMessage
-	rosters  map[MessageID][]identity.Username // of the last seal
+	rosters  map[MessageID][][]identity.Username // of each seal
 	stranger map[MessageID]map[identity.Username]bool
 }
 
@@ -175,7 +175,7 @@ func simulate(t *testing.T, seed uint64, verbose bool) {
 		synctest.Test(t, func(t *testing.T) {
 			w := &world{
 				t: t, seed: seed, verbose: verbose, dir: dir, rng: rand.New(rand.NewPCG(seed, 1)),
-				rosters: make(map[MessageID][]identity.Username), stranger: make(map[MessageID]map[identity.Username]bool),
+				rosters: make(map[MessageID][][]identity.Username), stranger: make(map[MessageID]map[identity.Username]bool),
 			}
 			w.run()
 		})
@@ -247,14 +247,15 @@ func (w *world) must(err error) {
 func (w *world) noteRoster(id MessageID, members []memberDevice) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.rosters[id] = nil
+	var roster []identity.Username
 	if w.stranger[id] == nil {
 		w.stranger[id] = make(map[identity.Username]bool)
 	}
 	for _, m := range members {
-		w.rosters[id] = append(w.rosters[id], m.username)
+		roster = append(roster, m.username)
 		w.stranger[id][m.username] = true
 	}
+	w.rosters[id] = append(w.rosters[id], roster)
 }
 
 func (w *world) startRelay() {
@@ -733,7 +734,7 @@ func (w *world) check() {
 				w.t.Errorf("seed %d: %s shows message %d %d times", w.seed, d.name, m.number, n)
 			case n == 1 && d != m.by && !w.stranger[m.id][d.name]:
 				w.t.Errorf("seed %d: %s reads message %d, which was not for it", w.seed, d.name, m.number)
-			case n == 0 && accepted && d != m.by && slices.Contains(w.rosters[m.id], d.name) && !v.healed && !d.left[m.in] && w.stayed(d, m.in):
+			case n == 0 && accepted && d != m.by && w.owed(m, d) && !v.healed && !d.left[m.in] && w.stayed(d, m.in):
 				w.t.Errorf("seed %d: %s lacks message %d of %s in %v", w.seed, d.name, m.number, m.by.name, m.in)
 			}
 		}
@@ -754,6 +755,17 @@ func (w *world) check() {
 		}
 	}
 	w.checkAgreement()
+}
+
+// owed says whether a device was a member as a message was sealed that was accepted:
+// the last time, unless the sender was restored, and sealed again what the relay had
+// accepted before.
+func (w *world) owed(m *sentMessage, d *device) bool {
+	seals := w.rosters[m.id]
+	if len(seals) > 0 && !m.by.restored {
+		seals = seals[len(seals)-1:]
+	}
+	return len(seals) > 0 && !slices.ContainsFunc(seals, func(roster []identity.Username) bool { return !slices.Contains(roster, d.name) })
 }
 
 // stayed says whether a device is in a conversation at the end: who was removed may
