@@ -182,15 +182,17 @@ func (w *writer) write(taken []*pending, acks []Acknowledgement) {
 		w.space.Release(p.cost)
 		if err != nil {
 			p.Err = err
-			s.lines.lookAgain(p.Recipients)
-			if p.Commit != nil {
-				s.lines.lookAgain(p.Commit.Welcomed)
-			}
-		} else {
+		}
+		p.line.answer(p) // before a thousand recipients are served
+		if err == nil {
 			w.sizes.learn(&p.Submission)
 			s.lines.offer(&p.Submission)
+			continue
 		}
-		p.line.answer(p)
+		s.lines.lookAgain(p.Recipients)
+		if p.Commit != nil {
+			s.lines.lookAgain(p.Commit.Welcomed)
+		}
 	}
 }
 

@@ -56,9 +56,11 @@ func (s *Store) prepareMerging() error {
 }
 
 func sortedKeys(ids map[submissionKey]int64) []submissionKey {
-	return slices.SortedFunc(maps.Keys(ids), func(a, b submissionKey) int {
+	sorted := slices.AppendSeq(make([]submissionKey, 0, len(ids)), maps.Keys(ids))
+	slices.SortFunc(sorted, func(a, b submissionKey) int {
 		return cmp.Or(cmp.Compare(a.sender, b.sender), bytes.Compare(a.id[:], b.id[:]))
 	})
+	return sorted
 }
 
 // merge moves some ids, and sets merged to what is left to do, which counts once
