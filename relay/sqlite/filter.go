@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"encoding/binary"
+	"slices"
 	"time"
 
 	"github.com/bits-and-blooms/bloom/v3"
@@ -29,7 +30,15 @@ const (
 	minFilterLayer     = 1 << 16 // submissions; each layer has room for as many as all before
 	maxFilterLayer     = 1 << 22
 	falsePositiveLayer = 0.001
+	// filterHashes is best for that, and the same for all layers, so that one
+	// hash serves them all.
+	filterHashes = 10
 )
+
+func newFilterLayer(room int, at time.Time) filterLayer {
+	bits, _ := bloom.EstimateParameters(uint(room), falsePositiveLayer)
+	return filterLayer{bloom.New(bits, filterHashes), room, at}
+}
 
 func (f *submissionFilter) bytes(key submissionKey) []byte {
 	binary.BigEndian.PutUint64(f.key[:], uint64(key.sender))
@@ -41,7 +50,7 @@ func (f *submissionFilter) add(key submissionKey, at time.Time) {
 	n := len(f.layers)
 	if n == 0 || f.layers[n-1].room == 0 {
 		room := min(minFilterLayer<<min(n, 16), maxFilterLayer)
-		f.layers = append(f.layers, filterLayer{bloom.NewWithEstimates(uint(room), falsePositiveLayer), room, at})
+		f.layers = append(f.layers, newFilterLayer(room, at))
 		n++
 	}
 	last := &f.layers[n-1]
@@ -53,13 +62,8 @@ func (f *submissionFilter) add(key submissionKey, at time.Time) {
 }
 
 func (f *submissionFilter) mayHave(key submissionKey) bool {
-	b := f.bytes(key)
-	for i := len(f.layers) - 1; i >= 0; i-- {
-		if f.layers[i].Test(b) {
-			return true
-		}
-	}
-	return false
+	bits := bloom.Locations(f.bytes(key), filterHashes)
+	return slices.ContainsFunc(f.layers, func(layer filterLayer) bool { return layer.TestLocations(bits) })
 }
 
 // expire drops layers that have nothing from a time on.

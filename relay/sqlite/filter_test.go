@@ -102,3 +102,21 @@ func registerForTest(t *testing.T, s *Store, name string) identity.DeviceID {
 	}
 	return id
 }
+
+// BenchmarkFilter looks up new submissions among twenty million.
+func BenchmarkFilter(b *testing.B) {
+	var f submissionFilter
+	var key submissionKey
+	number := uint64(0)
+	next := func() submissionKey {
+		number++
+		binary.BigEndian.PutUint64(key.id[:], number)
+		return key
+	}
+	for range 20_000_000 {
+		f.add(next(), time.Unix(1, 0))
+	}
+	for b.Loop() {
+		f.mayHave(next())
+	}
+}
