@@ -504,7 +504,7 @@ func (s *session) greeted(ctx context.Context, acked uint64, lastSubmit []byte, 
 	copied := acked > s.cursor
 	if len(lastSubmit) > 0 && !copied {
 		var known bool
-		err := s.store.reader.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM submits WHERE submit_id = ?1) OR EXISTS (SELECT 1 FROM outbox WHERE submit_id = ?1)`,
+		err := s.store.reader.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM submits WHERE submit_id = ?1) OR EXISTS (SELECT 1 FROM outbox WHERE submit_id = ?1 AND sealed IS NOT NULL)`,
 			lastSubmit).Scan(&known)
 		if err != nil {
 			return s.storeFailure(ctx, err)

@@ -74,6 +74,36 @@ func TestRestoredBackupRejoins(t *testing.T) {
 	}
 }
 
+// TestRestoredOutbox: what waits in a backup went out from the original. Sealed again
+// with the keys of the backup, it would be another message under the same key.
+func TestRestoredOutbox(t *testing.T) {
+	relay := newRealRelay(t)
+	people, in := circle(relay, "alice", "bob")
+	alice, bob := people[0], people[1]
+	bob.await(bob.say(in, "one"), Delivered)
+	bob.offline()
+	alice.offline() // nothing comes back that bob would acknowledge
+	waits := bob.say(in, "two")
+	bob.stop()
+	backup := copyProfile(t, bob.options.Dir)
+	bob.restart()
+	bob.online()
+	bob.await(waits, Accepted)
+	bob.stop()
+
+	bob.options.Dir = backup
+	bob.restart()
+	bob.online()
+	bob.say(in, "three")
+	alice.online()
+	bob.until("he is told what he may have missed", hasWarning(bob, in, "may be missing"))
+	bob.await(bob.say(in, "four"), Delivered)
+	alice.awaitTexts(in, "one", "two", "three", "four")
+	if all := alice.quarantine(); len(all) > 0 {
+		t.Errorf("alice cannot open %v", all)
+	}
+}
+
 // TestRejoinWhileAsking: the Welcome comes while another request waits for the relay's
 // answer.
 func TestRejoinWhileAsking(t *testing.T) {
