@@ -77,13 +77,16 @@ func (s *session) stageCreation(ctx context.Context, e *entry, v *conversation, 
 	if (g != nil && g.incarnation > a.Over) || v.state != Active { // the other was first, or nobody wants it any more
 		return false, s.commit(ctx, func(u *unit) error { return settle(u, e, "") })
 	}
+	if v.kind == Group && !s.caughtUp {
+		return false, nil // somebody may have made it, and changed it since
+	}
 	if v.kind == Direct {
 		fresh, err := s.refresh(ctx, v.with)
 		if err != nil || !fresh {
 			return false, err
 		}
 	}
-	adds, last, missing, err := s.claimAll(ctx, a.Users)
+	adds, last, missing, err := s.claimAll(ctx, a.Users[:min(len(a.Users), maxAddedAtOnce)])
 	if err != nil {
 		return false, err
 	}
@@ -96,8 +99,8 @@ func (s *session) stageCreation(ctx context.Context, e *entry, v *conversation, 
 	}
 	d := &descriptor{Kind: v.kind, Conversation: v.publicID[:], Incarnation: incarnation, Expiry: uint32(v.expiry)}
 	if v.kind == Group {
-		d.Name, d.Admins = v.name, []string{string(s.self.username())}
-		if d.Admins, err = s.lastAdmins(ctx, v, d.Admins); err != nil {
+		d.Name = v.name
+		if d.Admins, err = s.lastAdmins(ctx, v, a.Users); err != nil {
 			return false, err
 		}
 	}
@@ -145,9 +148,10 @@ func (s *session) nextIncarnation(ctx context.Context, v *conversation) (uint32,
 	return max(last+min(1, math.MaxUint32-last), now), nil
 }
 
-// lastAdmins returns the administrators of the conversation's last group and those
-// given, if there was one: a new group takes nobody's rights.
-func (s *session) lastAdmins(ctx context.Context, v *conversation, admins []string) ([]string, error) {
+// lastAdmins returns us and those administrators of the conversation's last group who
+// are to be in the next: a new group takes nobody's rights.
+func (s *session) lastAdmins(ctx context.Context, v *conversation, users []identity.Username) ([]string, error) {
+	admins := []string{string(s.self.username())}
 	last, d, err := newestGroup(ctx, s.store.reader, v.id)
 	if err != nil {
 		return nil, s.storeFailure(ctx, err)
@@ -155,7 +159,13 @@ func (s *session) lastAdmins(ctx context.Context, v *conversation, admins []stri
 	if last == nil {
 		return admins, nil
 	}
-	return slices.Compact(slices.Sorted(slices.Values(slices.Concat(admins, d.Admins)))), nil
+	for _, name := range d.Admins {
+		if slices.Contains(users, identity.Username(name)) {
+			admins = append(admins, name)
+		}
+	}
+	slices.Sort(admins)
+	return slices.Compact(admins), nil
 }
 
 func (s *self) memberDevice(leaf mls.LeafIndex) memberDevice {
@@ -187,10 +197,20 @@ func (s *session) stage(u *unit, e *entry, g *group, mg *mls.Group, options mls.
 	if err != nil {
 		return err
 	}
-	next, welcomed, err := rosterAfter(members, options, othersLeaving(mg))
+	roster, added, err := rosterAfter(members, options, othersLeaving(mg))
 	if err != nil {
 		return err
 	}
+	d, err := descriptorOf(u, u, g.id)
+	if err != nil {
+		return err
+	}
+	if err := checkRoster(roster, d); err != nil {
+		// The others would refuse the commit, and blame us.
+		s.log.Warn("a commit is not made", "error", err)
+		return refusedChange("the server offers keys that do not hold together")
+	}
+	next, welcomed := ascending(roster), ascending(added)
 	hash := identity.DeliveryListHash(g.groupID, g.epoch+1, next)
 	options.AuthenticatedData = hash[:]
 	pending, err := mg.Commit(options)
@@ -217,9 +237,8 @@ func othersLeaving(mg *mls.Group) []mls.CommittedProposal {
 	})
 }
 
-// rosterAfter returns the devices of a group after a commit, and those that it adds,
-// both ascending.
-func rosterAfter(members []memberDevice, options mls.CommitOptions, waiting []mls.CommittedProposal) (next, welcomed []identity.DeviceID, err error) {
+// rosterAfter returns who is in a group after a commit, and whom that adds.
+func rosterAfter(members []memberDevice, options mls.CommitOptions, waiting []mls.CommittedProposal) (roster, added []memberDevice, err error) {
 	gone := make(map[mls.LeafIndex]bool)
 	proposals := options.Proposals
 	if !options.ByValueOnly {
@@ -232,22 +251,23 @@ func rosterAfter(members []memberDevice, options mls.CommitOptions, waiting []ml
 		case *mls.Remove:
 			gone[p.Removed] = true
 		case *mls.Add:
-			certificate, err := certificateOf(p.KeyPackage.LeafNode.Credential, p.KeyPackage.LeafNode.SignatureKey)
+			leaf := p.KeyPackage.LeafNode
+			device, err := memberDeviceOf(mls.Member{Credential: leaf.Credential, SignatureKey: leaf.SignatureKey})
 			if err != nil {
 				return nil, nil, err
 			}
-			welcomed = append(welcomed, certificate.DeviceID)
+			added = append(added, device)
 		}
 	}
-	for _, m := range members {
-		if !gone[m.leaf] {
-			next = append(next, m.deviceID)
-		}
-	}
-	next = append(next, welcomed...)
-	slices.SortFunc(next, compareIDs)
-	slices.SortFunc(welcomed, compareIDs)
-	return next, welcomed, nil
+	roster = slices.DeleteFunc(slices.Clone(members), func(m memberDevice) bool { return gone[m.leaf] })
+	return append(roster, added...), added, nil
+}
+
+// ascending returns the devices of members as a delivery list has them.
+func ascending(members []memberDevice) []identity.DeviceID {
+	ids := devicesOf(members)
+	slices.SortFunc(ids, compareIDs)
+	return ids
 }
 
 func compareIDs(a, b identity.DeviceID) int { return strings.Compare(string(a[:]), string(b[:])) }
@@ -360,6 +380,13 @@ func (s *session) actionAccepted(u *unit, e *entry) error {
 		if err := s.setGroupState(u, g, groupLive); err != nil {
 			return err
 		}
+	}
+	for rest := a.Users[min(len(a.Users), maxAddedAtOnce):]; a.Op == opCreate && len(rest) > 0; {
+		n := min(len(rest), maxAddedAtOnce)
+		if err := enqueueOnce(u, v.id, action{Op: opAdd, Users: rest[:n]}, time.Time{}); err != nil {
+			return err
+		}
+		rest = rest[n:]
 	}
 	return s.applyChange(u, v, g, ch)
 }

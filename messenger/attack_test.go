@@ -173,10 +173,11 @@ func (i *insider) commit(options mls.CommitOptions) {
 	if err != nil {
 		i.t.Fatal(err)
 	}
-	next, welcomed, err := rosterAfter(members, options, nil)
+	roster, added, err := rosterAfter(members, options, nil)
 	if err != nil {
 		i.t.Fatal(err)
 	}
+	next, welcomed := ascending(roster), ascending(added)
 	if options.AuthenticatedData == nil {
 		hash := identity.DeliveryListHash(i.mls.ID(), i.mls.Epoch()+1, next)
 		options.AuthenticatedData = hash[:]

@@ -23,9 +23,15 @@ func (s *session) takeProposed(ctx context.Context, in incoming, g *group, mg *m
 		if err := saveGroup(u, g.id, mg); err != nil {
 			return err
 		}
-		due := u.now.Add(upTo(s.tuning.coverDelay))
-		if err := enqueueOnce(u, g.conversation, action{Op: opCover}, due); err != nil {
+		helps, err := s.helps(u, g)
+		if err != nil {
 			return err
+		}
+		if helps {
+			due := u.now.Add(upTo(s.tuning.coverDelay))
+			if err := enqueueOnce(u, g.conversation, action{Op: opCover}, due); err != nil {
+				return err
+			}
 		}
 		return s.advance(u, in)
 	})

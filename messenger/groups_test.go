@@ -233,3 +233,24 @@ func TestRead(t *testing.T) {
 		t.Errorf("got %+v, %v", m, err)
 	}
 }
+
+// TestRemovedAdministratorComesBackWithoutRights: who was an administrator, and is added
+// again, is none.
+func TestRemovedAdministratorComesBackWithoutRights(t *testing.T) {
+	relay := newRealRelay(t)
+	people, in := circle(relay, "alice", "bob")
+	alice, bob := people[0], people[1]
+	if err := alice.SetAdmin(testContext(t), in, "bob", true); err != nil {
+		t.Fatal(err)
+	}
+	if err := alice.RemoveMembers(testContext(t), in, []identity.Username{"bob"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := alice.AddMembers(testContext(t), in, []identity.Username{"bob"}); err != nil {
+		t.Fatal(err)
+	}
+	bob.until("he is back", func() bool { return bob.members(in) == "alice* bob" })
+	if alice.hasRow(in, "[alice made bob an ordinary member]") {
+		t.Errorf("alice reads %q", alice.rows(in))
+	}
+}

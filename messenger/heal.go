@@ -252,6 +252,9 @@ func (s *session) takeAsk(ctx context.Context, in incoming) error {
 		if err != nil || g == nil || g.state != groupLive || age > askMaxAge || age < -askMaxAge {
 			return err
 		}
+		if helps, err := s.helps(u, g); err != nil || !helps {
+			return err
+		}
 		// What was asked before, or before the leaf came, is answered; the relay delivers
 		// it again.
 		var since int64
@@ -268,6 +271,16 @@ func (s *session) takeAsk(ctx context.Context, in incoming) error {
 		renewal := action{Op: opRenew, Device: a.certificate.DeviceID[:], Since: since}
 		return enqueueOnce(u, g.conversation, renewal, u.now.Add(upTo(s.tuning.helpDelay)))
 	})
+}
+
+// helps says whether we commit for others in a group. One that leaves still does, but
+// who asks to talk learns nothing.
+func (c *Client) helps(u *unit, g *group) (bool, error) {
+	v, err := conversationByRow(u, u, g.conversation)
+	if err != nil {
+		return false, err
+	}
+	return v.state == Active || (v.kind == Group && v.state == Closed), nil
 }
 
 // tend looks after everything that is due, and returns when to look again.
@@ -391,15 +404,9 @@ func (s *session) beginAnew(u *unit, g *group, without identity.Username, due ti
 	if _, err := u.ExecContext(u, "UPDATE groups SET asked_at = ?, asked = 0 WHERE id = ?", u.now.UnixMilli(), g.id); err != nil {
 		return false, fmt.Errorf("beginning anew: %w", err)
 	}
-	n := min(len(users), maxAddedAtOnce)
-	if err := enqueueOnce(u, v.id, action{Op: opCreate, Name: v.name, Users: users[:n]}, due); err != nil {
+	// What does not fit into one commit follows when the relay has taken the group.
+	if err := enqueueOnce(u, v.id, action{Op: opCreate, Name: v.name, Users: users}, due); err != nil {
 		return false, err
-	}
-	for users = users[n:]; len(users) > 0; users = users[n:] {
-		n = min(len(users), maxAddedAtOnce)
-		if err := enqueueOnce(u, v.id, action{Op: opAdd, Users: users[:n]}, due); err != nil {
-			return false, err
-		}
 	}
 	return true, nil
 }
@@ -550,7 +557,7 @@ func (s *session) restored(ctx context.Context, acked uint64, lastSubmit []byte)
 				return err
 			}
 		}
-		if _, err := u.ExecContext(u, "UPDATE profile SET cursor = max(cursor, ?)", int64(acked)); err != nil {
+		if _, err := u.ExecContext(u, "UPDATE profile SET cursor = max(cursor, ?), restored_at = ?", int64(acked), u.now.UnixMilli()); err != nil {
 			return fmt.Errorf("moving the cursor: %w", err)
 		}
 		return nil

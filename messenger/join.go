@@ -26,7 +26,7 @@ func (s *session) takeWelcome(ctx context.Context, in incoming) error {
 		if len(keyPackages) == 0 {
 			return errNoWelcome
 		}
-		return errTornWelcome
+		return errWelcome
 	}
 	if mg.CipherSuite() != s.tuning.suite || string(mg.ID()) != string(in.group) {
 		return errWelcome
@@ -256,7 +256,8 @@ func (s *session) join(u *unit, in incoming, mg *mls.Group, w *invitation) (int6
 	if err := s.mayJoin(u, v, before, asked, mg, w); err != nil {
 		return 0, err
 	}
-	trusted := ours || inviter.Accepted
+	// Whoever helped after we asked does not vouch for the group.
+	trusted := ours || (inviter.Accepted && (!asked || w.descriptor.Kind == Direct))
 	if v == nil {
 		if !trusted {
 			full, err := tooManyRequests(u)
@@ -268,6 +269,11 @@ func (s *session) join(u *unit, in incoming, mg *mls.Group, w *invitation) (int6
 			}
 		}
 		if v, err = s.beginInvited(u, w, trusted); err != nil {
+			return 0, err
+		}
+	} else if v.state == Closed && before != nil && before.state == groupLost {
+		// We left while we could not say so.
+		if err := enqueueOnce(u, v.id, action{Op: opLeave}, time.Time{}); err != nil {
 			return 0, err
 		}
 	} else if err := s.resume(u, v, w, trusted); err != nil {
@@ -365,7 +371,11 @@ func (s *session) mayJoin(u *unit, v *conversation, before *group, asked bool, m
 	if err != nil {
 		return err
 	}
-	if w.descriptor.Incarnation < last.incarnation || !d.isAdmin(w.inviter.username, func(name identity.Username) bool { return hasAccount(members, name) }) {
+	isMember := slices.ContainsFunc(members, func(m memberDevice) bool {
+		return m.username == w.inviter.username && m.accountKey == w.inviter.accountKey
+	})
+	mayBegin := isMember && d.isAdmin(w.inviter.username, func(name identity.Username) bool { return hasAccount(members, name) })
+	if w.descriptor.Incarnation < last.incarnation || !mayBegin {
 		return errNotInvited
 	}
 	return nil

@@ -60,7 +60,21 @@ func (s *session) plan(ctx context.Context, v *conversation, g *group, mg *mls.G
 		}
 		// Who asked to leave already goes by that.
 		removes = slices.DeleteFunc(removes, func(p mls.Proposal) bool { return proposedRemoval(mg, p.(*mls.Remove).Removed) })
-		return plan{nothing: len(removes) == 0, options: mls.CommitOptions{Proposals: removes}}, nil
+		if len(removes) == 0 {
+			return plan{nothing: true}, nil
+		}
+		// Added again, they begin as anybody else.
+		after.Admins = slices.DeleteFunc(slices.Clone(before.Admins), func(name string) bool {
+			return identity.Username(name) != s.self.username() && slices.Contains(a.Users, identity.Username(name))
+		})
+		if len(after.Admins) == 0 || len(after.Admins) == len(before.Admins) {
+			return plan{options: mls.CommitOptions{Proposals: removes}}, nil
+		}
+		extensions, err := after.extensions()
+		if err != nil {
+			return plan{}, refusedChange("the group cannot be described so")
+		}
+		return plan{options: mls.CommitOptions{Proposals: append(removes, &mls.GroupContextExtensions{Extensions: extensions})}}, nil
 	case opAdmin:
 		if len(a.Users) != 1 || !isMember(a.Users[0]) {
 			return plan{}, refusedChange("who is not in the group cannot be an administrator")

@@ -15,7 +15,6 @@ import (
 
 const (
 	maxQuarantined = 1000 // what cannot be opened; the oldest goes first
-	maxStrays      = 2000 // what waits for its epoch to begin, in all groups
 	maxFailures    = 3    // messages of one epoch that do not open before we doubt our state
 
 	// coverDelay is the longest time before a proposal of somebody else is committed.
@@ -31,24 +30,23 @@ func (r refusal) Error() string { return string(r) }
 
 // What a person reads about envelopes that are not shown.
 const (
-	errNotMessage  = refusal("it is not a sealed message; the server or somebody on the way made it up")
-	errOtherGroup  = refusal("the server delivered it in another conversation than it was sealed for")
-	errOwn         = refusal("it is a message of your own that the server sent back")
-	errAgain       = refusal("it came before; the server repeats it")
-	errTooLate     = refusal("it comes too late to be opened: its keys were deleted")
-	errCannotOpen  = refusal("it cannot be opened: it was changed on the way, or sealed with other keys")
-	errClaim       = refusal("it claims a name that its key does not belong to")
-	errContent     = refusal("what it holds is malformed")
-	errProposal    = refusal("a member asked for a change of the group that it may not ask for")
-	errStrayFull   = refusal("too many messages wait for something that the server does not deliver")
-	errWelcome     = refusal("it is an invitation that does not hold together")
-	errOldWelcome  = refusal("it is an invitation to a conversation that you are in already")
-	errTornWelcome = refusal("it is an invitation that cannot be opened: it was changed on the way, or made with other keys")
-	errNotInvited  = refusal("it is an invitation to a group by somebody who may not invite")
-	errNoWelcome   = refusal("it is an invitation made with keys that this device does not have any more")
-	errUnverified  = refusal("it comes from an account whose key you have not verified, and is shown once you do")
-	errTooMuch     = refusal("somebody whose request you have not accepted wrote more than is kept for you")
-	errAsk         = refusal("it is a request to be taken in again that does not hold together")
+	errNotMessage = refusal("it is not a sealed message; the server or somebody on the way made it up")
+	errOtherGroup = refusal("the server delivered it in another conversation than it was sealed for")
+	errOwn        = refusal("it is a message of your own that the server sent back")
+	errAgain      = refusal("it came before; the server repeats it")
+	errTooLate    = refusal("it comes too late to be opened: its keys were deleted")
+	errCannotOpen = refusal("it cannot be opened: it was changed on the way, or sealed with other keys")
+	errClaim      = refusal("it claims a name that its key does not belong to")
+	errContent    = refusal("what it holds is malformed")
+	errProposal   = refusal("a member asked for a change of the group that it may not ask for")
+	errStrayFull  = refusal("too many messages wait for something that the server does not deliver")
+	errWelcome    = refusal("it is an invitation that does not hold together")
+	errOldWelcome = refusal("it is an invitation to a conversation that you are in already")
+	errNotInvited = refusal("it is an invitation to a group by somebody who may not invite")
+	errNoWelcome  = refusal("it is an invitation made with keys that this device does not have any more")
+	errUnverified = refusal("it comes from an account whose key you have not verified, and is shown once you do")
+	errTooMuch    = refusal("somebody whose request you have not accepted wrote more than is kept for you")
+	errAsk        = refusal("it is a request to be taken in again that does not hold together")
 )
 
 // incoming is an envelope on its way into the store.
@@ -86,12 +84,7 @@ func (s *session) takeOrPutAside(ctx context.Context, in incoming) error {
 		if err := putAside(u, in.payload, "", why); err != nil {
 			return err
 		}
-		switch why {
-		case errNoWelcome, errTornWelcome:
-			if err := noteUnknown(u, in.group); err != nil {
-				return err
-			}
-		case errNotInvited, errWelcome:
+		if why == errNotInvited {
 			if err := noteUnwanted(u, in.group); err != nil {
 				return err
 			}
@@ -332,23 +325,42 @@ func (c *Client) checkList(u *unit, v *conversation, g *group, epoch uint64, lis
 
 const noticeList = "the server delivers to other devices than those that are members: somebody may be left out, or may collect what he cannot read"
 
+// Bounds of the strays of groups that this device is in, and of all others: anybody
+// can make a group up.
+const (
+	maxStrays, maxStrayBytes               = 2000, 256 << 20
+	maxUnknownStrays, maxUnknownStrayBytes = 500, 16 << 20
+)
+
 // stray keeps an envelope whose epoch, or group, has not begun here.
 func (c *Client) stray(u *unit, in incoming, epoch uint64) error {
-	var waiting int
-	if err := u.QueryRowContext(u, "SELECT count(*) FROM strays").Scan(&waiting); err != nil {
+	var (
+		known, unwanted bool
+		waiting, size   int
+	)
+	if err := u.QueryRowContext(u, "SELECT EXISTS (SELECT 1 FROM groups WHERE group_id = ?1), EXISTS (SELECT 1 FROM unknown_groups WHERE group_id = ?1 AND unwanted)",
+		in.group).Scan(&known, &unwanted); err != nil {
+		return fmt.Errorf("looking for the group of a message: %w", err)
+	}
+	if unwanted {
+		return c.advance(u, in)
+	}
+	most, mostBytes := maxStrays, maxStrayBytes
+	if !known {
+		most, mostBytes = maxUnknownStrays, maxUnknownStrayBytes
+	}
+	if err := u.QueryRowContext(u, `SELECT count(*), coalesce(sum(length(payload)), 0) FROM strays s
+		WHERE EXISTS (SELECT 1 FROM groups g WHERE g.group_id = s.group_id) = ?`, known).Scan(&waiting, &size); err != nil {
 		return fmt.Errorf("counting what waits: %w", err)
 	}
-	if waiting >= maxStrays {
+	if waiting >= most || size+len(in.payload) > mostBytes {
 		if err := putAside(u, in.payload, "", errStrayFull); err != nil {
 			return err
 		}
 		return c.advance(u, in)
 	}
-	if in.listHash == nil {
-		in.listHash = []byte{}
-	}
 	_, err := u.ExecContext(u, "INSERT INTO strays (group_id, epoch, kind, payload, list_hash, stored_at) VALUES (?, ?, ?, ?, ?, ?)",
-		in.group, int64(min(epoch, maxCounter)), int(in.kind), in.payload, in.listHash, u.now.UnixMilli())
+		in.group, int64(min(epoch, maxCounter)), int(in.kind), in.payload, nonNil(in.listHash), u.now.UnixMilli())
 	if err != nil {
 		return fmt.Errorf("keeping an early message: %w", err)
 	}

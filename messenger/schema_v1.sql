@@ -13,6 +13,7 @@ CREATE TABLE profile (
 	device_record BLOB    NOT NULL,            -- as registered
 	registered    INTEGER NOT NULL,            -- whether the server said so
 	cursor        INTEGER NOT NULL DEFAULT 0,  -- the last envelope that was taken in
+	restored_at   INTEGER NOT NULL DEFAULT 0,  -- when it was last found to be an older copy of itself
 	receipts      INTEGER NOT NULL DEFAULT 3   -- which ones are sent, see ReceiptPolicy
 ) STRICT;
 
@@ -262,7 +263,7 @@ CREATE TABLE strays (
 CREATE INDEX strays_by_group ON strays (group_id, epoch, id);
 
 -- Groups whose envelopes come in though this device is not in them: it may have been,
--- before it was restored from a backup, or a Welcome was lost.
+-- before it was restored from a backup.
 CREATE TABLE unknown_groups (
 	group_id BLOB    PRIMARY KEY,
 	seen_at  INTEGER NOT NULL,

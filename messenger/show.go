@@ -362,7 +362,7 @@ func tellSettings(u *unit, v *conversation, by identity.Username, ch *change) er
 		}
 	}
 	for _, admin := range ch.before.Admins {
-		if !slices.Contains(ch.after.Admins, admin) {
+		if !slices.Contains(ch.after.Admins, admin) && hasAccount(ch.roster, identity.Username(admin)) {
 			said = append(said, "made "+admin+" an ordinary member")
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"sealpost/api"
@@ -26,8 +27,8 @@ const (
 )
 
 // noteUnknown keeps in mind that the relay delivers what belongs to a group that this
-// device does not know: it was restored from a backup, or no Welcome came that it can
-// open. Unless one comes, the members are asked to take it in.
+// device does not know. Unless a Welcome comes, and if the device was restored from a
+// backup, the members are asked to take it in.
 func noteUnknown(u *unit, groupID []byte) error {
 	if len(groupID) != groupIDSize {
 		return nil // no group of ours
@@ -79,13 +80,21 @@ func takeUnknown(u *unit, groupID []byte) (*unknownGroup, error) {
 	return &g, nil
 }
 
-// askUnknown asks the members of unknown groups to take us in, with growing pauses.
-// The relay knows who of our contacts are among them.
+// askUnknown has a restored copy ask the members of unknown groups to take it in, with
+// growing pauses. The relay knows who of our contacts are among them. Other profiles do
+// not ask: whoever puts a device into a group would learn that it is there.
 func (s *session) askUnknown(ctx context.Context) error {
 	if !s.drained {
 		return nil
 	}
 	now := s.clock()
+	var restoredAt int64
+	if err := s.store.reader.QueryRowContext(ctx, "SELECT restored_at FROM profile").Scan(&restoredAt); err != nil {
+		return s.storeFailure(ctx, err)
+	}
+	if fromMilli(restoredAt).Add(strayAge).Before(now) {
+		return nil
+	}
 	var due []unknownGroup
 	err := s.read(ctx, `SELECT group_id, asked, asked_at FROM unknown_groups n WHERE NOT unwanted AND seen_at <= ?
 		AND NOT EXISTS (SELECT 1 FROM held h WHERE h.group_id = n.group_id)`,
@@ -145,24 +154,35 @@ func (s *session) friends(ctx context.Context) ([]identity.DeviceID, error) {
 	for name, devices := range known {
 		if len(devices) == 0 && lookups < maxLookups {
 			lookups++
-			l, err := s.lookup(ctx, name)
-			if errors.Is(err, ErrServerUnavailable) {
-				return nil, err
-			}
-			for _, d := range l.devices { // none after an error
-				devices = append(devices, d.Certificate.DeviceID)
-			}
+			devices = s.contactDevices(ctx, name)
 		}
 		friends = append(friends, devices...)
 	}
+	slices.SortFunc(friends, compareIDs)
+	friends = slices.Compact(friends)
 	return friends[:min(len(friends), maxFriends)], nil
+}
+
+// contactDevices returns what the directory says now about a contact, if it is its pinned key
+// that says so.
+func (s *session) contactDevices(ctx context.Context, name identity.Username) (devices []identity.DeviceID) {
+	l, err := s.lookup(ctx, name)
+	if err != nil {
+		s.log.Info("a contact is not asked", "error", err)
+		return nil
+	}
+	known, err := s.knownContact(ctx, name)
+	if err != nil || known == nil || known.AccountKey != l.accountKey {
+		return nil
+	}
+	for _, d := range l.devices {
+		devices = append(devices, d.Certificate.DeviceID)
+	}
+	return devices
 }
 
 // askFor submits one request. A lost one is made up for by the next.
 func (s *session) askFor(ctx context.Context, g unknownGroup, friends []identity.DeviceID) error {
-	if len(friends) == 0 {
-		return nil
-	}
 	submit := &api.Submit{
 		Id: make([]byte, api.SubmitIDSize), Kind: api.Kind_KIND_REQUEST, Group: &api.GroupEpoch{Id: g.id},
 		Recipients: deviceIDs(joinIDs(friends)), Payload: marshalAsk(&s.self, g.id, 0, s.clock()),
@@ -174,7 +194,7 @@ func (s *session) askFor(ctx context.Context, g unknownGroup, friends []identity
 		}
 		return noteSubmit(u, submit.GetId())
 	})
-	if err != nil {
+	if err != nil || len(friends) == 0 {
 		return err
 	}
 	s.log.Debug("the members of an unknown group are asked", "asked", g.asked)
@@ -194,8 +214,9 @@ func (s *session) asked(ctx context.Context, submitID []byte, reason api.Reason)
 		return nil
 	}
 	return s.commit(ctx, func(u *unit) error {
-		if _, err := takeUnknown(u, groupID); err != nil {
-			return err
+		unknown, err := takeUnknown(u, groupID)
+		if err != nil || unknown == nil {
+			return err // it is joined by now
 		}
 		if _, err := u.ExecContext(u, "DELETE FROM strays WHERE group_id = ?", groupID); err != nil {
 			return fmt.Errorf("forgetting an unknown group: %w", err)
