@@ -2,6 +2,7 @@ package relay
 
 import (
 	"context"
+	"crypto/tls"
 	"net"
 	"net/netip"
 	"sync"
@@ -181,15 +182,20 @@ func (n noticing) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo,
 	c.secure = true
 	c.all.mu.Unlock()
 	tlsInfo, _ := info.(credentials.TLSInfo) // there is no other kind
-	return conn, connectionInfo{tlsInfo.CommonAuthInfo, c}, nil
+	return conn, connectionInfo{tlsInfo.CommonAuthInfo, c, tlsInfo.State.Version, tlsInfo.State.CurveID}, nil
 }
 
-// A connectionInfo is what a call knows of its connection. What was agreed on in
+// A connectionInfo is what a call knows of its connection. All that was agreed on in
 // the TLS handshake would be half a kilobyte that nobody asks for.
 type connectionInfo struct {
 	credentials.CommonAuthInfo
 	connection *connection
+	version    uint16
+	curve      tls.CurveID
 }
+
+// Negotiated returns the version of TLS and the key exchange that were agreed on.
+func (i connectionInfo) Negotiated() (version uint16, curve tls.CurveID) { return i.version, i.curve }
 
 // AuthType implements credentials.AuthInfo.
 func (connectionInfo) AuthType() string { return "tls" }

@@ -219,10 +219,13 @@ func (s *story) letterLeaves(context.Context) error {
 	if err != nil {
 		return err
 	}
-	connection := s.tap.connection()
+	version, curve := s.tap.negotiated()
+	if version == 0 {
+		return errors.New("the tap saw no TLS")
+	}
 	facts := []Fact{
 		{Who: Alice, Name: "on the cable", Value: hex.EncodeToString(s.alice.line.last()), Hex: true,
-			Note: tls.VersionName(connection.Version) + ", key exchange " + connection.CurveID.String() + ": what a listener sees"},
+			Note: tls.VersionName(version) + ", key exchange " + curve.String() + ": what a listener sees"},
 		{Who: Relay, Name: "submit id", Value: hex.EncodeToString(submit.GetId()), Hex: true, Note: "a repeat after a broken line is recognised by it"},
 		{Who: Relay, Name: "kind", Value: kindName(submit.GetKind()), Note: "it goes to the delivery list of its group"},
 	}

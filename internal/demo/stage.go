@@ -222,7 +222,8 @@ type tap struct {
 	submits   []*api.Submit
 	published map[string]*api.PublishKeyPackagesRequest // the first of each device, by its id
 	claim     *api.ClaimKeyPackagesResponse             // the last
-	tls       tls.ConnectionState                       // of the last line
+	version   uint16                                    // of TLS on the last line
+	curve     tls.CurveID                               // its key exchange
 }
 
 func (t *tap) serverOptions() []grpc.ServerOption {
@@ -255,9 +256,11 @@ func (t *tap) unary(ctx context.Context, request any, _ *grpc.UnaryServerInfo, h
 
 func (t *tap) stream(server any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
 	if p, ok := peer.FromContext(stream.Context()); ok {
-		if info, ok := p.AuthInfo.(interface{ ConnectionState() tls.ConnectionState }); ok {
+		if info, ok := p.AuthInfo.(interface {
+			Negotiated() (uint16, tls.CurveID)
+		}); ok {
 			t.mu.Lock()
-			t.tls = info.ConnectionState()
+			t.version, t.curve = info.Negotiated()
 			t.mu.Unlock()
 		}
 	}
@@ -305,8 +308,8 @@ func (t *tap) lastClaim() *api.ClaimKeyPackagesResponse {
 	return t.claim
 }
 
-func (t *tap) connection() tls.ConnectionState {
+func (t *tap) negotiated() (uint16, tls.CurveID) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.tls
+	return t.version, t.curve
 }
