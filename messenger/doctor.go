@@ -343,9 +343,9 @@ func (d *doctor) outbox(ctx context.Context, c *Client) {
 		if why == "" {
 			why = "it goes out when the server can be reached"
 		}
-		d.note("outbox", Attention, "%d things wait to be sent, the oldest since %s: %s", waiting, since.Format("2006-01-02 15:04 MST"), why)
+		d.note("outbox", Attention, "waiting to be sent: %d, the oldest since %s: %s", waiting, since.Format("2006-01-02 15:04 MST"), why)
 	default:
-		d.note("outbox", Sound, "%d things wait to be sent", waiting)
+		d.note("outbox", Sound, "waiting to be sent: %d", waiting)
 	}
 }
 
@@ -363,7 +363,7 @@ func (d *doctor) contacts(ctx context.Context, c *Client) {
 		}
 	}
 	if changed == 0 {
-		d.note("contacts", Sound, "%d contacts, none with a changed key", len(all))
+		d.note("contacts", Sound, "%d in all, none with a changed key", len(all))
 	}
 }
 
@@ -380,8 +380,8 @@ func (d *doctor) conversations(ctx context.Context, c *Client) {
 		}
 	}
 	if healing > 0 {
-		d.note("conversations", Attention, "%d of %d conversations cannot be followed just now; this device has asked to be taken in again", healing, len(all))
+		d.note("conversations", Attention, "%d of %d cannot be followed just now; this device has asked to be taken in again", healing, len(all))
 		return
 	}
-	d.note("conversations", Sound, "%d conversations, all of them can be followed", len(all))
+	d.note("conversations", Sound, "%d in all, and all can be followed", len(all))
 }
