@@ -15,7 +15,7 @@ type doctorCommand struct {
 // Help is shown by doctor --help.
 func (*doctorCommand) Help() string {
 	return "Looks at the profile's files, keys and database, at the server, the clock and what waits to be sent. " +
-		"It repairs what needs no decision of yours and says what to do about the rest. Ends with status 1 where something does not work."
+		"It repairs what needs no decision of yours and says what to do about the rest. Ends with status 1 where something is broken, not where it will work again by itself."
 }
 
 // findingLine is a line of doctor --json.
