@@ -725,7 +725,7 @@ func (w *world) check() {
 	}
 	for _, m := range w.sent {
 		own, err := m.by.client.Message(context.Background(), m.id)
-		accepted := err == nil && own.State >= Accepted && own.State != Failed
+		accepted := err == nil && own.State >= Accepted && own.State != Failed && !w.forgot(m.by, m.in)
 		for _, d := range w.devices {
 			v := views[d][m.in]
 			n := v.rows[m.id]
@@ -768,6 +768,12 @@ func (w *world) owed(m *sentMessage, d *device) bool {
 	return len(seals) > 0 && !slices.ContainsFunc(seals, func(roster []identity.Username) bool { return !slices.Contains(roster, d.name) })
 }
 
+// forgot says whether a restored device is out of a conversation, and does not know it:
+// what it says, and what it makes of it, counts for nobody.
+func (w *world) forgot(d *device, in ConversationID) bool {
+	return d.restored && !w.counted(d, in) && slices.ContainsFunc(w.devices, func(other *device) bool { return other != d && w.follows(other, in) })
+}
+
 // stayed says whether a device is in a conversation at the end: who was removed may
 // have been before it could fetch everything.
 func (w *world) stayed(d *device, in ConversationID) bool {
@@ -781,7 +787,7 @@ func (w *world) checkAgreement() {
 	for _, in := range w.all {
 		seen := make(map[string][]string)
 		for _, d := range w.devices {
-			if !w.stayed(d, in) {
+			if !w.stayed(d, in) || w.forgot(d, in) {
 				continue
 			}
 			v, err := d.client.findConversation(context.Background(), d.client.store.reader, in)
