@@ -1,7 +1,6 @@
 package messenger
 
 import (
-	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -34,16 +33,13 @@ func TestAttackB18RejoinOfOthers(t *testing.T) {
 	people, in := circle(relay, "alice", "bob", "carol")
 	alice, bob, carol := people[0], people[1], people[2]
 	mallory := relay.person("mallory")
-	ctx, cancel := context.WithCancel(context.Background())
-	t.Cleanup(cancel)
-	insider := &insider{person: mallory}
-	insider.connect(ctx)
+	insider := recruit(mallory)
 	before := alice.epochOf(in)
-	v, err := alice.findConversation(ctx, alice.store.reader, in)
+	v, err := alice.findConversation(t.Context(), alice.store.reader, in)
 	if err != nil {
 		t.Fatal(err)
 	}
-	g, err := currentGroup(ctx, alice.store.reader, v.id)
+	g, err := currentGroup(t.Context(), alice.store.reader, v.id)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -81,11 +81,7 @@ func TestAttackF10ForgedOwnDevice(t *testing.T) {
 	people := relay.online("alice", "mallory")
 	alice, mallory := people[0], people[1]
 	befriend(alice, mallory)
-	insider := &insider{person: mallory}
-	mallory.offline()
-	ctx, cancel := context.WithCancel(context.Background())
-	t.Cleanup(cancel)
-	insider.connect(ctx)
+	insider := recruit(mallory)
 	ghost := newImpostor("alice")
 	d := &descriptor{Kind: Group, Conversation: randomBytes(16), Name: "trap", Admins: []string{"mallory"}}
 	group := must(mallory.groups.client.CreateGroup(mls.DefaultCipherSuite, mallory.self.identity(), mls.GroupOptions{
@@ -108,11 +104,7 @@ func TestAttackGroupFromTheFuture(t *testing.T) {
 	people := relay.online("alice", "mallory")
 	alice, mallory := people[0], people[1]
 	befriend(alice, mallory)
-	mallory.offline()
-	ctx, cancel := context.WithCancel(context.Background())
-	t.Cleanup(cancel)
-	insider := &insider{person: mallory}
-	insider.connect(ctx)
+	insider := recruit(mallory)
 	for n, incarnation := range []time.Time{time.Now().Add(10 * 365 * 24 * time.Hour), time.Now()} {
 		d := &descriptor{Kind: Group, Conversation: randomBytes(16), Incarnation: uint32(incarnation.Unix()), Name: "trap", Admins: []string{"mallory"}}
 		insider.mls = must(mallory.groups.client.CreateGroup(mls.DefaultCipherSuite, mallory.self.identity(), mls.GroupOptions{
@@ -351,11 +343,7 @@ func TestAttackG3FloodOfWelcomes(t *testing.T) {
 	relay, _ := newEnemy(t, func(r *realRelay) { r.limits.ClaimsOfOne = 1000 })
 	people := relay.online("bob", "mallory")
 	bob, mallory := people[0], people[1]
-	mallory.offline()
-	ctx, cancel := context.WithCancel(context.Background())
-	t.Cleanup(cancel)
-	insider := &insider{person: mallory}
-	insider.connect(ctx)
+	insider := recruit(mallory)
 	const flood = maxRequests + 20
 	for n := range flood {
 		d := &descriptor{Kind: Group, Conversation: randomBytes(16), Name: fmt.Sprint("buy this ", n), Admins: []string{"mallory"}}

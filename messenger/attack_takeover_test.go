@@ -29,11 +29,7 @@ func TestAttackRemovedAdministratorBeginsAnew(t *testing.T) {
 	}
 	mallory.until("she is out", func() bool { return mallory.conversation(in).State == Closed })
 	bob.until("she is out", func() bool { return bob.members(in) == "alice* bob" })
-	mallory.offline()
-	ctx, cancel := context.WithCancel(context.Background())
-	t.Cleanup(cancel)
-	i := &insider{person: mallory}
-	i.connect(ctx)
+	i := recruit(mallory)
 	d := &descriptor{Kind: Group, Conversation: in[:], Incarnation: uint32(time.Now().Unix()) + 60, Name: "circle", Admins: []string{"mallory"}}
 	i.mls = must(mallory.groups.client.CreateGroup(mls.DefaultCipherSuite, mallory.self.identity(), mls.GroupOptions{
 		GroupID: randomBytes(groupIDSize), Extensions: must(d.extensions()), Leaf: leafOptions(),
@@ -258,11 +254,7 @@ func TestAttackStrangerFillsStrays(t *testing.T) {
 	relay, _ := newEnemy(t)
 	people := relay.online("bob", "mallory")
 	bob, mallory := people[0], people[1]
-	mallory.offline()
-	ctx, cancel := context.WithCancel(context.Background())
-	t.Cleanup(cancel)
-	i := &insider{person: mallory}
-	i.connect(ctx)
+	i := recruit(mallory)
 	d := &descriptor{Kind: Group, Conversation: randomBytes(16), Name: "flood", Admins: []string{"mallory"}}
 	i.mls = must(mallory.groups.client.CreateGroup(mls.DefaultCipherSuite, mallory.self.identity(), mls.GroupOptions{
 		GroupID: randomBytes(groupIDSize), Extensions: must(d.extensions()), Leaf: leafOptions(),

@@ -39,12 +39,7 @@ func pair(r *realRelay) (alice, bob *person, in ConversationID) {
 // circle returns a group of people on line, of which the first is the administrator.
 func circle(r *realRelay, names ...identity.Username) ([]*person, ConversationID) {
 	r.t.Helper()
-	people := r.online(names...)
-	for i, p := range people {
-		for _, other := range people[:i] {
-			befriend(p, other)
-		}
-	}
+	people := friends(r, names...)
 	v, err := people[0].CreateGroup(testContext(r.t), "circle", names[1:])
 	if err != nil {
 		r.t.Fatal(err)
@@ -56,6 +51,29 @@ func circle(r *realRelay, names ...identity.Username) ([]*person, ConversationID
 		})
 	}
 	return people, v.ID
+}
+
+// friends are online, and all accept each other.
+func friends(r *realRelay, names ...identity.Username) []*person {
+	r.t.Helper()
+	people := r.online(names...)
+	for i, p := range people {
+		for _, other := range people[:i] {
+			befriend(p, other)
+		}
+	}
+	return people
+}
+
+// recruit has a person talk to the relay by hand, as no client would.
+func recruit(p *person) *insider {
+	p.t.Helper()
+	p.offline()
+	ctx, cancel := context.WithCancel(context.Background())
+	p.t.Cleanup(cancel)
+	i := &insider{person: p}
+	i.connect(ctx)
+	return i
 }
 
 func (p *person) device() string { return p.Self().DeviceID.String() }

@@ -34,11 +34,8 @@ func hasWarning(p *person, in ConversationID, part string) func() bool {
 
 func TestRestoredBackupRejoins(t *testing.T) {
 	relay := newRealRelay(t)
-	people := relay.online("alice", "bob", "carol")
+	people := friends(relay, "alice", "bob", "carol")
 	alice, bob, carol := people[0], people[1], people[2]
-	befriend(alice, bob)
-	befriend(alice, carol)
-	befriend(bob, carol)
 	v, err := alice.CreateGroup(testContext(t), "three", []identity.Username{"bob", "carol"})
 	if err != nil {
 		t.Fatal(err)
@@ -108,14 +105,9 @@ func TestRestoredOutbox(t *testing.T) {
 // answer.
 func TestRejoinWhileAsking(t *testing.T) {
 	relay := newRealRelay(t)
-	people := relay.online("alice", "bob")
+	people, in := circle(relay, "alice", "bob")
 	alice, bob := people[0], people[1]
-	befriend(alice, bob)
-	v, err := alice.CreateGroup(testContext(t), "two", []identity.Username{"bob"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	alice.await(alice.say(v.ID, "one"), Delivered)
+	alice.await(alice.say(in, "one"), Delivered)
 	alice.offline()
 	bob.stop()
 	bob.restart()
@@ -123,14 +115,14 @@ func TestRejoinWhileAsking(t *testing.T) {
 		t.Fatal(err)
 	}
 	bob.online()
-	bob.say(v.ID, "from a damaged state")
+	bob.say(in, "from a damaged state")
 	bob.until("he asks, and the relay has it", func() bool {
 		return bob.counts("groups WHERE state = 3 AND asked > 0") == 1 && bob.counts("outbox WHERE kind = 4") == 0
 	})
 	bob.stop()
-	before := alice.epochOf(v.ID)
+	before := alice.epochOf(in)
 	alice.online()
-	alice.until("she takes him in again", func() bool { return alice.epochOf(v.ID) == before+1 })
+	alice.until("she takes him in again", func() bool { return alice.epochOf(in) == before+1 })
 	bob.restart()
 	if _, err := bob.store.writer.Exec(`
 		INSERT INTO outbox (conversation, queue, kind, submit_id, body, sent_at, due_at, grp, epoch, sealed, members)
@@ -139,7 +131,7 @@ func TestRejoinWhileAsking(t *testing.T) {
 		t.Fatal(err)
 	}
 	bob.online()
-	alice.until("he is back", func() bool { return slices.Contains(alice.texts(v.ID), "from a damaged state") })
+	alice.until("he is back", func() bool { return slices.Contains(alice.texts(in), "from a damaged state") })
 }
 
 func TestDamagedGroupStateHeals(t *testing.T) {

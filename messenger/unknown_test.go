@@ -13,11 +13,8 @@ import (
 // made a group, is brought into both by what comes in.
 func TestRestoredBackupLearnsOfLaterConversations(t *testing.T) {
 	relay := newRealRelay(t)
-	people := relay.online("alice", "bob", "carol")
+	people := friends(relay, "alice", "bob", "carol")
 	alice, bob, carol := people[0], people[1], people[2]
-	befriend(alice, bob)
-	befriend(alice, carol)
-	befriend(bob, carol)
 	bob.stop()
 	backup := copyProfile(t, bob.options.Dir)
 	bob.restart()

@@ -3,7 +3,6 @@ package sqlite_test
 import (
 	"fmt"
 	"math/rand/v2"
-	"sync"
 	"testing"
 	"time"
 
@@ -27,18 +26,7 @@ func TestCheckpointsBesideAFailingWriter(t *testing.T) {
 		t.Fatal(err)
 	}
 	alice, bob := register(t, s, "alice"), register(t, s, "bob")
-	quit := make(chan struct{})
-	var checkpointing sync.WaitGroup
-	checkpointing.Go(func() {
-		for {
-			select {
-			case <-quit:
-				return
-			default:
-				s.Checkpoint()
-			}
-		}
-	})
+	stop := checkpointWithoutPause(s)
 	const messages = 300
 	failures := 0
 	for i := range messages {
@@ -58,8 +46,7 @@ func TestCheckpointsBesideAFailingWriter(t *testing.T) {
 			t.Fatalf("message %d on a good disk: %v, %v", i, err, submission.Err)
 		}
 	}
-	close(quit)
-	checkpointing.Wait()
+	stop()
 	if failures == 0 {
 		t.Error("the disk never failed")
 	}

@@ -19,6 +19,17 @@ func TestCheckpointsTakeTurns(t *testing.T) {
 	}
 	defer s.Close()
 	register(t, s, "alice")
+	stop := checkpointWithoutPause(s)
+	for range 50 {
+		if _, err := s.Expire(t.Context(), relay.Due{Before: time.Unix(1, 0), At: time.Unix(1, 0)}); err != nil {
+			t.Error(err)
+		}
+	}
+	stop()
+}
+
+// checkpointWithoutPause copies the log back until stop, which waits for the last time.
+func checkpointWithoutPause(s *sqlite.Store) (stop func()) {
 	quit := make(chan struct{})
 	var checkpointing sync.WaitGroup
 	checkpointing.Go(func() {
@@ -31,11 +42,8 @@ func TestCheckpointsTakeTurns(t *testing.T) {
 			}
 		}
 	})
-	for range 50 {
-		if _, err := s.Expire(t.Context(), relay.Due{Before: time.Unix(1, 0), At: time.Unix(1, 0)}); err != nil {
-			t.Error(err)
-		}
+	return func() {
+		close(quit)
+		checkpointing.Wait()
 	}
-	close(quit)
-	checkpointing.Wait()
 }
