@@ -461,8 +461,11 @@ func (s *session) forgetPast(ctx context.Context) error {
 			return err
 		}
 	}
-	return s.commitIf(ctx, "SELECT EXISTS (SELECT 1 FROM strays WHERE stored_at <= ?)", s.clock().Add(-strayAge).UnixMilli(),
-		"DELETE FROM strays WHERE stored_at <= ?")
+	limit = s.clock().Add(-strayAge).UnixMilli()
+	if err := s.commitIf(ctx, "SELECT EXISTS (SELECT 1 FROM strays WHERE stored_at <= ?)", limit, "DELETE FROM strays WHERE stored_at <= ?"); err != nil {
+		return err
+	}
+	return s.commitIf(ctx, "SELECT EXISTS (SELECT 1 FROM unknown_groups WHERE seen_at <= ?)", limit, "DELETE FROM unknown_groups WHERE seen_at <= ?")
 }
 
 func (s *session) forgetEpochs(ctx context.Context, g *group, limit int64) error {

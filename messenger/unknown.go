@@ -112,19 +112,19 @@ func (s *session) askUnknown(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if due = due[:min(len(due), max(0, maxAsking-len(s.asking)))]; len(due) > 0 {
-		friends, err := s.friends(ctx)
-		if err != nil {
+	if due = due[:min(len(due), max(0, maxAsking-len(s.asking)))]; len(due) == 0 {
+		return nil
+	}
+	friends, err := s.friends(ctx)
+	if err != nil {
+		return err
+	}
+	for _, g := range due {
+		if err := s.askFor(ctx, g, friends); err != nil {
 			return err
 		}
-		for _, g := range due {
-			if err := s.askFor(ctx, g, friends); err != nil {
-				return err
-			}
-		}
 	}
-	return s.commitIf(ctx, "SELECT EXISTS (SELECT 1 FROM unknown_groups WHERE seen_at <= ?)", now.Add(-strayAge).UnixMilli(),
-		"DELETE FROM unknown_groups WHERE seen_at <= ?")
+	return nil
 }
 
 // friends returns devices of accepted contacts. Nobody else is asked: a stranger does
@@ -139,11 +139,11 @@ func (s *session) friends(ctx context.Context) ([]identity.DeviceID, error) {
 			id   []byte
 		)
 		err := scan(&name, &id)
-		if devices := known[name]; err == nil && len(id) == len(identity.DeviceID{}) {
-			known[name] = append(devices, identity.DeviceID(id))
-		} else {
-			known[name] = devices
+		devices := known[name] // none yet of a contact that is in no group
+		if len(id) == len(identity.DeviceID{}) {
+			devices = append(devices, identity.DeviceID(id))
 		}
+		known[name] = devices
 		return err
 	})
 	if err != nil {
