@@ -381,12 +381,12 @@ func (s *session) actionAccepted(u *unit, e *entry) error {
 			return err
 		}
 	}
-	for rest := a.Users[min(len(a.Users), maxAddedAtOnce):]; a.Op == opCreate && len(rest) > 0; {
-		n := min(len(rest), maxAddedAtOnce)
-		if err := enqueueOnce(u, v.id, action{Op: opAdd, Users: rest[:n]}, time.Time{}); err != nil {
-			return err
+	if a.Op == opCreate && len(a.Users) > maxAddedAtOnce {
+		for users := range slices.Chunk(a.Users[maxAddedAtOnce:], maxAddedAtOnce) {
+			if err := enqueueOnce(u, v.id, action{Op: opAdd, Users: users}, time.Time{}); err != nil {
+				return err
+			}
 		}
-		rest = rest[n:]
 	}
 	return s.applyChange(u, v, g, ch)
 }

@@ -150,14 +150,9 @@ func (s *session) holdWelcome(ctx context.Context, in incoming, w *invitation) (
 // a key that the directory does not have for the name is somebody else: that refuses
 // the invitation, and must not stop what goes to the one who has the name.
 func (s *session) changedKey(ctx context.Context, m memberDevice) (waits bool, err error) {
-	l, err := s.lookup(ctx, m.username)
-	switch {
-	case errors.Is(err, ErrUnknownRecipient), errors.Is(err, ErrBadDirectory), errors.Is(err, ErrRefused):
-		return false, errClaim
-	case err != nil:
-		return false, fmt.Errorf("asking who sent an invitation: %w", err)
-	case l.accountKey != m.accountKey:
-		return false, errClaim
+	l, err := s.lookupClaim(ctx, m)
+	if err != nil {
+		return false, err
 	}
 	if _, err = s.learn(ctx, l, s.self.trust); isRefusal(err) {
 		return true, nil

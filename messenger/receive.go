@@ -282,14 +282,9 @@ func (s *session) vouch(ctx context.Context, m memberDevice) (*contact, error) {
 		return nil, err
 	}
 	if known == nil {
-		l, err := s.lookup(ctx, m.username)
-		switch {
-		case errors.Is(err, ErrUnknownRecipient), errors.Is(err, ErrBadDirectory), errors.Is(err, ErrRefused):
-			return nil, errClaim
-		case err != nil:
-			return nil, fmt.Errorf("asking who sent a message: %w", err)
-		case l.accountKey != m.accountKey:
-			return nil, errClaim
+		l, err := s.lookupClaim(ctx, m)
+		if err != nil {
+			return nil, err
 		}
 		if known, err = s.learn(ctx, l, TrustTOFU); err != nil {
 			return nil, err
@@ -299,6 +294,21 @@ func (s *session) vouch(ctx context.Context, m memberDevice) (*contact, error) {
 		return nil, errClaim
 	}
 	return known, nil
+}
+
+// lookupClaim asks the directory about the name that a member bears. It refuses the
+// claim if the name has another key there, or none.
+func (s *session) lookupClaim(ctx context.Context, m memberDevice) (listing, error) {
+	l, err := s.lookup(ctx, m.username)
+	switch {
+	case errors.Is(err, ErrUnknownRecipient), errors.Is(err, ErrBadDirectory), errors.Is(err, ErrRefused):
+		return listing{}, errClaim
+	case err != nil:
+		return listing{}, fmt.Errorf("asking who a member is: %w", err)
+	case l.accountKey != m.accountKey:
+		return listing{}, errClaim
+	}
+	return l, nil
 }
 
 // checkList compares the delivery list that the relay says it used with the members.
