@@ -30,7 +30,8 @@ func (s *Store) Expire(ctx context.Context, due relay.Due) (relay.Expired, error
 		step expiryStep
 	}{
 		{"envelopes", &gone.Envelopes, s.expireEntries(due.Before)},
-		{"submit ids", &gone.SubmitIDs, s.expireSubmissions(due.Before)},
+		{"recent submit ids", &gone.SubmitIDs, s.expireLog(due.Before)},
+		{"submit ids", &gone.SubmitIDs, s.expireRuns(due.Before)},
 		{"nonces", &gone.Nonces, s.expireWith(&s.writer.expireNonces, due.Nonces)},
 		{"key packages", &gone.KeyPackages, s.expireWith(&s.writer.expireKeyPackages, due.At)},
 		{"last key packages", &gone.KeyPackages, s.expireWith(&s.writer.expireLastResorts, due.At)},
@@ -109,45 +110,73 @@ func (s *Store) expireEntries(before time.Time) expiryStep {
 // A dueEntry is one that expires.
 type dueEntry struct{ sequence, mailbox, size int64 }
 
-// expireSubmissions reads all submit ids, which stand in no order of time, without
-// holding up the writer.
-func (s *Store) expireSubmissions(before time.Time) expiryStep {
-	var last submissionKey
-	return func(ctx context.Context) (gone int, more bool, err error) {
+// expireLog forgets recent submit ids.
+func (s *Store) expireLog(before time.Time) expiryStep {
+	return func(context.Context) (gone int, more bool, err error) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
 		var old []submissionKey
-		read := 0
-		err = s.readers.use(ctx, func(r *reader) error {
-			return r.submissions.int(1, last.sender).blob(2, last.id[:]).int(3, expireRows).each(func(row *sqlite3.Stmt) bool {
-				read++
-				last.sender = row.ColumnInt64(0)
-				copy(last.id[:], row.ColumnRawBlob(1))
-				if row.ColumnInt64(2) < before.Unix() {
-					old = append(old, last)
-				}
+		rows := 0
+		err = s.transaction(func() error {
+			return s.writer.expireLog.int(1, before.Unix()).int(2, expireRows).each(func(row *sqlite3.Stmt) bool {
+				rows++
+				unpacked(row.ColumnRawBlob(0), func(key submissionKey) { old = append(old, key) })
 				return true
 			})
 		})
-		more = read == expireRows
 		if err != nil {
-			return 0, more, err
+			return 0, false, err
 		}
+		for _, key := range old {
+			delete(s.recent, key)
+		}
+		return len(old), rows == expireRows, nil
+	}
+}
+
+// expireRuns deletes the runs of submit ids that have none to keep, and the filters
+// that are of no others.
+func (s *Store) expireRuns(before time.Time) expiryStep {
+	const pages = expireBytes / (pageKeys * len(submissionKey{}))
+	return func(context.Context) (gone int, more bool, err error) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		if !more {
-			s.filter.expire(before)
-		}
-		if len(old) == 0 {
-			return 0, more, nil
-		}
-		return len(old), more, s.transaction(func() error {
-			for _, key := range old {
-				if err := s.writer.deleteSubmission.int(1, key.sender).blob(2, key.id[:]).exec(); err != nil {
-					return err
-				}
+		deleted, first := 0, int64(0)
+		err = s.transaction(func() error {
+			err := s.writer.expirePages.int(1, before.Unix()).int(2, int64(pages)).each(func(row *sqlite3.Stmt) bool {
+				deleted++
+				gone += len(row.ColumnRawBlob(0)) / len(submissionKey{})
+				return true
+			})
+			if more = deleted == pages; more || err != nil {
+				return err
 			}
-			return nil
+			if err := s.writer.expireRuns.int(1, before.Unix()).exec(); err != nil {
+				return err
+			}
+			first, err = s.firstRun()
+			if err != nil {
+				return err
+			}
+			return s.writer.expireFilters.int(1, first).exec()
 		})
+		if err != nil {
+			return 0, false, err
+		}
+		if !more {
+			s.filter.expire(first)
+		}
+		return gone, more, nil
 	}
+}
+
+// firstRun returns the number of the oldest run, or of the next where there is none.
+func (s *Store) firstRun() (number int64, err error) {
+	err = s.writer.firstRun.int(1, s.nextRun).each(func(row *sqlite3.Stmt) bool {
+		number = row.ColumnInt64(0)
+		return false
+	})
+	return number, err
 }
 
 // expireWith runs a statement that deletes what is due at a time, up to a number of

@@ -48,7 +48,7 @@ func TestExpireInSteps(t *testing.T) {
 	fill(1_000_000, old)
 	fill(2_000_000, fresh)
 	due := relay.Due{Before: time.Unix(2_000_000, 0), Nonces: time.Unix(2_000_000, 0), At: time.Unix(1_999_999, 0)}
-	for _, want := range []relay.Expired{{Envelopes: 2 * old, Nonces: old, KeyPackages: old}, {}} {
+	for _, want := range []relay.Expired{{Envelopes: 2 * old, SubmitIDs: old, Nonces: old, KeyPackages: old}, {}} {
 		if gone, err := s.Expire(t.Context(), due); err != nil || gone != want {
 			t.Errorf("%+v expired, %v; want %+v", gone, err, want)
 		}
@@ -61,26 +61,52 @@ func TestExpireInSteps(t *testing.T) {
 	}
 }
 
+// TestExpireSubmitIDs: those in runs and those in the log, each after its time.
 func TestExpireSubmitIDs(t *testing.T) {
-	dir := t.TempDir()
-	s, closeStore := open(t, dir)
-	alice := register(t, s, "alice")
-	closeStore()
-	damage(t, dir, `WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < 4999)
-		INSERT INTO submission SELECT 1, CAST(printf('%016d', i) AS BLOB), 1000 + i % 2 * 1000 FROM n`)
-	s, closeStore = open(t, dir)
-	defer closeStore()
-	gone, err := s.Expire(t.Context(), relay.Due{Before: time.Unix(2000, 0)})
-	if err != nil || gone != (relay.Expired{SubmitIDs: 2500}) {
-		t.Fatalf("%+v expired, %v", gone, err)
+	const each, runs = 15_000, 3
+	s, err := sqlite.Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
 	}
-	for i, delivered := range map[int]bool{4998: true, 4999: false} {
-		again := &relay.Submission{
-			Sender: alice, ID: [16]byte([]byte(fmt.Sprintf("%016d", i))), Recipients: []identity.DeviceID{alice}, Kind: api.Kind_KIND_APPLICATION,
+	defer s.Close()
+	s.SetPackAt(each)
+	alice := register(t, s, "alice")
+	// write sends the messages of one time, or sends them again at the end.
+	write := func(i int, at int64, n int) (delivered int) {
+		t.Helper()
+		batch := relay.Batch{MailboxRows: 1 << 20, MailboxBytes: 1 << 30, At: time.Unix(at, 0)}
+		for j := range n {
+			batch.Submissions = append(batch.Submissions, &relay.Submission{
+				Sender: alice, ID: [16]byte(fmt.Appendf(nil, "%08d%08d", i, j)), Recipients: []identity.DeviceID{alice}, Kind: api.Kind_KIND_APPLICATION,
+			})
 		}
-		batch := relay.Batch{Submissions: []*relay.Submission{again}, MailboxRows: 10, MailboxBytes: 1 << 20, At: time.Unix(2000, 0)}
-		if err := s.Write(t.Context(), &batch); err != nil || again.Err != nil || (again.FirstSequence != 0) != delivered {
-			t.Errorf("id %d again: delivered at %d, %v, %v", i, again.FirstSequence, again.Err, err)
+		batch.Acks = []relay.Acknowledgement{{Device: alice, Sequence: relay.MaxSequence}}
+		if err := s.Write(t.Context(), &batch); err != nil {
+			t.Fatal(err)
+		}
+		for _, submission := range batch.Submissions {
+			if submission.FirstSequence != 0 {
+				delivered++
+			}
+		}
+		return delivered
+	}
+	for i := range runs {
+		write(i, int64(1000*(i+1)), each)
+	}
+	write(runs, 4000, 10)
+	write(runs+1, 5000, 10)
+	for _, step := range []struct{ before, gone int }{{1000, 0}, {2001, 2 * each}, {2001, 0}, {4001, each + 10}, {4001, 0}} {
+		// Envelopes go with the acknowledgement of the next batch.
+		write(0, 5000, 0)
+		gone, err := s.Expire(t.Context(), relay.Due{Before: time.Unix(int64(step.before), 0)})
+		if err != nil || gone.SubmitIDs != step.gone {
+			t.Errorf("%+v expired before %d, %v; want %d", gone, step.before, err, step.gone)
+		}
+	}
+	for i, want := range map[int]int{0: 10, runs - 1: 10, runs: 10, runs + 1: 0} {
+		if n := write(i, 6000, 10); n != want {
+			t.Errorf("of time %d %d of 10 are delivered again, want %d", i, n, want)
 		}
 	}
 }

@@ -6,8 +6,8 @@ func OpenOn(dir, vfs string) (*Store, error) { return openOn(dir, vfs) }
 // Checkpoint runs one round of the checkpointer.
 func (s *Store) Checkpoint() { s.checkpointer.checkpoint() }
 
-// SetMergeAt makes so many recent submit ids move to the sorted table.
-func (s *Store) SetMergeAt(n int) { s.mergeAt = n }
+// SetPackAt makes so many recent submit ids become a run.
+func (s *Store) SetPackAt(n int) { s.packAt = n }
 
 // SetFreeBytes makes the store believe that the disk has so much room.
 func (s *Store) SetFreeBytes(n int64) {

@@ -268,7 +268,7 @@ func (r *faultRun) open(t *testing.T) (failed bool) {
 	}
 	if err == nil {
 		r.store = s
-		s.SetMergeAt(2)
+		s.SetPackAt(2)
 	}
 	return failed
 }

@@ -2,6 +2,8 @@ package sqlite
 
 import (
 	"encoding/binary"
+	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -10,85 +12,127 @@ import (
 	"sealpost/relay"
 )
 
-// TestFilterForgetsNoSubmission: over several layers, and until it expires.
-func TestFilterForgetsNoSubmission(t *testing.T) {
-	const each = minFilterLayer + 1
-	key := func(i int) (k submissionKey) {
-		k.sender = int64(i % 7)
-		binary.BigEndian.PutUint64(k.id[:], uint64(i))
-		return k
+// keysFrom returns ids that no other number gives.
+func keysFrom(first, n int) []submissionKey {
+	keys := make([]submissionKey, n)
+	for i := range keys {
+		keys[i] = newSubmissionKey(int64(i%7), [api.SubmitIDSize]byte(fmt.Appendf(nil, "%016d", first+i)))
 	}
-	var f submissionFilter
-	for i := range 3 * each {
-		f.add(key(i), time.Unix(int64(i/each), 0))
-	}
-	if len(f.layers) < 2 {
-		t.Fatalf("%d layers", len(f.layers))
-	}
-	f.expire(time.Unix(1, 0))
-	for i := each; i < 3*each; i++ {
-		if !f.mayHave(key(i)) {
-			t.Fatalf("submission %d is forgotten", i)
-		}
-	}
-	wrong := 0
-	for i := 3 * each; i < 4*each; i++ {
-		if f.mayHave(key(i)) {
-			wrong++
-		}
-	}
-	if wrong > each/50 {
-		t.Errorf("%d of %d new submissions are taken for old ones", wrong, each)
-	}
-	f.expire(time.Unix(3, 0))
-	if len(f.layers) != 0 || f.mayHave(key(0)) {
-		t.Errorf("%d layers are left of what expired", len(f.layers))
-	}
+	return keys
 }
 
-// TestFilterIsReadAfterAStart: a repeat of what only the sorted table knows is
-// still one.
-func TestFilterIsReadAfterAStart(t *testing.T) {
+// TestFilterForgetsNoSubmission: over several layers, until they expire, and after
+// they were saved.
+func TestFilterForgetsNoSubmission(t *testing.T) {
+	const each, runs = minFilterLayer/2 + 1, 7
 	dir := t.TempDir()
 	s, err := Open(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
+	defer func() { s.Close() }()
+	for i := range int64(runs) {
+		s.filter.add(submissionRun{i + 1, keysFrom(int(i)*each, each)})
+	}
+	if len(s.filter.layers) != 3 {
+		t.Fatalf("%d layers", len(s.filter.layers))
+	}
+	check := func(from int64) {
+		t.Helper()
+		wrong := 0
+		for i := range int64(runs + 1) {
+			for _, key := range keysFrom(int(i)*each, each) {
+				switch found := slices.Collect(s.filter.runs(key)); {
+				case i < runs && i >= from && !slices.Contains(found, i+1):
+					t.Fatalf("a submission of run %d is forgotten", i+1)
+				case i == runs && len(found) > 0:
+					wrong++
+				}
+			}
+		}
+		if wrong > each/1000 {
+			t.Errorf("%d of %d new submissions are taken for old ones", wrong, each)
+		}
+	}
+	check(0)
+	if err := s.transaction(s.saveFilter); err != nil {
+		t.Fatal(err)
+	}
+	unsaved := s.filter.layers[2]
+	s.filter.layers = nil
+	if last, err := s.loadFilter(); err != nil || last != 6 || len(s.filter.layers) != 2 {
+		t.Fatalf("%d layers are read, up to run %d, %v", len(s.filter.layers), last, err)
+	}
+	s.filter.layers = append(s.filter.layers, unsaved)
+	check(0)
+	s.filter.expire(3)
+	if len(s.filter.layers) != 2 {
+		t.Errorf("%d layers are left after the first run expired", len(s.filter.layers))
+	}
+	check(2)
+}
+
+// TestStartKnowsSubmissions: a repeat of what stands only in a run, in a filter that
+// was saved or not, is still one.
+func TestStartKnowsSubmissions(t *testing.T) {
+	dir := t.TempDir()
+	s, err := Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { s.Close() }()
 	alice := registerForTest(t, s, "alice")
-	batch := func(id byte) *relay.Batch {
-		return &relay.Batch{At: time.Unix(1, 0), MailboxRows: 10, MailboxBytes: 1 << 20, Submissions: []*relay.Submission{{
-			Sender: alice, ID: [api.SubmitIDSize]byte{id}, Recipients: []identity.DeviceID{alice},
-			Kind: api.Kind_KIND_APPLICATION, Payload: []byte("x"),
-		}}}
-	}
-	if err := s.Write(t.Context(), batch(1)); err != nil {
-		t.Fatal(err)
-	}
-	s.mergeAt = 1
-	for len(s.recent)+len(s.merger.ids) > 0 {
-		if err := s.Write(t.Context(), &relay.Batch{At: time.Unix(1, 0)}); err != nil {
+	write := func(keys []submissionKey) (delivered int) {
+		batch := &relay.Batch{At: time.Unix(1, 0), MailboxRows: 1 << 20, MailboxBytes: 1 << 30}
+		for _, key := range keys {
+			batch.Submissions = append(batch.Submissions, &relay.Submission{
+				Sender: alice, ID: [api.SubmitIDSize]byte(key[8:]), Recipients: []identity.DeviceID{alice},
+				Kind: api.Kind_KIND_APPLICATION, Payload: []byte("x"),
+			})
+		}
+		batch.Acks = []relay.Acknowledgement{{Device: alice, Sequence: relay.MaxSequence}}
+		if err := s.Write(t.Context(), batch); err != nil {
 			t.Fatal(err)
 		}
+		for _, submission := range batch.Submissions {
+			if submission.FirstSequence != 0 {
+				delivered++
+			}
+		}
+		return delivered
 	}
-	if err := s.Close(); err != nil {
-		t.Fatal(err)
+	for i := range 4 {
+		write(keysFrom(i*packAt, packAt))
 	}
-	if s, err = Open(dir); err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close()
-	<-s.filterLoader.done
-	if !s.filtered || len(s.recent) != 0 {
-		t.Fatalf("filtered %v, %d recent", s.filtered, len(s.recent))
-	}
-	for id, first := range map[byte]bool{1: false, 2: true} {
-		b := batch(id)
-		if err := s.Write(t.Context(), b); err != nil {
+	write(keysFrom(4*packAt, 1))
+	for range 2 {
+		if err := s.Close(); err != nil {
 			t.Fatal(err)
 		}
-		if delivered := b.Submissions[0].FirstSequence != 0; delivered != first {
-			t.Errorf("submit %d delivered: %v", id, delivered)
+		if s, err = Open(dir); err != nil {
+			t.Fatal(err)
 		}
+		if n := len(s.filter.layers); n != 2 || !s.filter.layers[0].saved || s.filter.layers[1].saved || len(s.recent) != 1 || s.nextRun != 5 {
+			t.Fatalf("%d layers, %d recent ids, the next run is %d", n, len(s.recent), s.nextRun)
+		}
+		for i := range 4 {
+			if n := write(keysFrom(i*packAt, packAt)); n != 0 {
+				t.Errorf("%d submissions of run %d are delivered again", n, i+1)
+			}
+		}
+		if n := write(keysFrom(4*packAt, 1)); n != 0 {
+			t.Error("the last submission is delivered again")
+		}
+	}
+	// Those of the first two runs were accepted at the same time as the others.
+	if gone, err := s.Expire(t.Context(), relay.Due{Before: time.Unix(2, 0)}); err != nil || gone.SubmitIDs != 4*packAt+1 {
+		t.Fatalf("%+v expired, %v", gone, err)
+	}
+	if n := write(keysFrom(0, packAt)); n != packAt {
+		t.Errorf("%d of %d submissions are known after they expired", packAt-n, packAt)
+	}
+	if n := len(s.filter.layers); n != 1 || s.nextRun != 6 {
+		t.Errorf("%d layers, the next run is %d", n, s.nextRun)
 	}
 }
 
@@ -106,17 +150,21 @@ func registerForTest(t *testing.T, s *Store, name string) identity.DeviceID {
 // BenchmarkFilter looks up new submissions among twenty million.
 func BenchmarkFilter(b *testing.B) {
 	var f submissionFilter
-	var key submissionKey
 	number := uint64(0)
-	next := func() submissionKey {
+	next := func() (key submissionKey) {
 		number++
-		binary.BigEndian.PutUint64(key.id[:], number)
+		binary.BigEndian.PutUint64(key[8:], number)
 		return key
 	}
-	for range 20_000_000 {
-		f.add(next(), time.Unix(1, 0))
+	for i := range int64(20_000_000 / packAt) {
+		run := submissionRun{number: i}
+		for range packAt {
+			run.keys = append(run.keys, next())
+		}
+		f.add(run)
 	}
 	for b.Loop() {
-		f.mayHave(next())
+		for range f.runs(next()) {
+		}
 	}
 }

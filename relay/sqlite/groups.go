@@ -63,9 +63,7 @@ func (w *batchWrite) submitToGroup(key submissionKey, s *relay.Submission) error
 	if s.Commit != nil {
 		return w.commit(key, s, g, mailboxes)
 	}
-	if err := w.remember(key); err != nil {
-		return err
-	}
+	w.remember(key)
 	s.FirstSequence, err = w.deliver(envelope{s.Kind, s.Payload, g.list.number}, mailboxes)
 	return err
 }
@@ -202,9 +200,7 @@ func (w *batchWrite) commit(key submissionKey, s *relay.Submission, g *group, ma
 	if err != nil {
 		return err
 	}
-	if err := w.remember(key); err != nil {
-		return err
-	}
+	w.remember(key)
 	if g.behind != nil {
 		if err := w.beginEpoch(s.Group.ID, g.behind, g); err != nil {
 			return fmt.Errorf("catching up with a group: %w", err)

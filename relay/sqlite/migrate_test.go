@@ -1,6 +1,7 @@
 package sqlite_test
 
 import (
+	"encoding/binary"
 	"errors"
 	"os"
 	"path/filepath"
@@ -22,6 +23,7 @@ func TestMigration(t *testing.T) {
 		"schema-1.sql": {checkMigrated},
 		"schema-2.sql": {checkMigrated, checkMigratedGroup},
 		"schema-3.sql": {checkMigrated, checkMigratedGroup},
+		"schema-4.sql": {checkMigrated, checkMigratedGroup, checkMigratedSubmissions},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
@@ -94,6 +96,27 @@ func checkMigratedGroup(t *testing.T, s relay.Store) {
 	claimed, err := s.ClaimKeyPackages(t.Context(), "bob", time.Unix(2000, 0))
 	if err != nil || len(claimed) != 1 || string(claimed[0].KeyPackage) != "key package of bob" {
 		t.Errorf("claimed %v, %v", claimed, err)
+	}
+}
+
+// checkMigratedSubmissions looks for the submit ids that schema 4 has sorted.
+func checkMigratedSubmissions(t *testing.T, s relay.Store) {
+	t.Helper()
+	const sorted = 400
+	batch := relay.Batch{MailboxRows: 1000, MailboxBytes: 1 << 20, At: time.Unix(2000, 0)}
+	for i := uint64(0); i <= sorted; i++ {
+		submission := &relay.Submission{Sender: bob, Recipients: []identity.DeviceID{alice}, Kind: api.Kind_KIND_APPLICATION, Payload: []byte("again")}
+		binary.BigEndian.PutUint64(submission.ID[:], i*2654435761)
+		binary.BigEndian.PutUint64(submission.ID[8:], i)
+		batch.Submissions = append(batch.Submissions, submission)
+	}
+	if err := s.Write(t.Context(), &batch); err != nil {
+		t.Fatal(err)
+	}
+	for i, submission := range batch.Submissions {
+		if fresh := i == 0; submission.Err != nil || (submission.FirstSequence != 0) != fresh {
+			t.Errorf("submission %d: sequence number %d, %v", i, submission.FirstSequence, submission.Err)
+		}
 	}
 }
 

@@ -49,7 +49,6 @@ func openOn(dir, vfs string) (*Store, error) {
 	}
 	s.lock = lock
 	go s.checkpointer.run()
-	s.startFilter()
 	return s, nil
 }
 

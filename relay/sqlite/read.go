@@ -19,7 +19,7 @@ import (
 type reader struct {
 	conn *sqlite3.Conn
 
-	submissions, device, records, entries, status, nonces statement
+	device, records, entries, status, nonces statement
 }
 
 func openReader(dsn string) (*reader, error) {
@@ -39,8 +39,7 @@ func (r *reader) prepare() error {
 		return fmt.Errorf("preparing a reader: %w", err)
 	}
 	return prepare(r.conn, map[*statement]string{
-		&r.submissions: `SELECT mailbox, id, accepted_at FROM submission WHERE (mailbox, id) > (?, ?) ORDER BY mailbox, id LIMIT ?`,
-		&r.device:      `SELECT mailbox, account, key FROM device WHERE id = ?`,
+		&r.device: `SELECT mailbox, account, key FROM device WHERE id = ?`,
 		&r.records: `SELECT device.record FROM device JOIN account ON account.id = device.account
 			WHERE account.username = ? ORDER BY device.mailbox`,
 		&r.entries: `SELECT entry.sequence, entry.kind, entry.size, coalesce(entry.body, payload.body), delivery_list.group_id, delivery_list.hash

@@ -16,9 +16,9 @@ var ErrNewerSchema = errors.New("the database was written by a newer version of 
 // Mailboxes share one append-only table whose rowid is the sequence number:
 // inserting at the end of a rowid table costs a fifth of inserting into a table
 // clustered by mailbox. An envelope for one device stands in its entry; one for
-// several stands once in payload. Submit ids arrive in random order and are
-// looked up by every submit: recent ones are only appended here and indexed in
-// memory, and move to the sorted table many at a time (see submissions.go).
+// several stands once in payload. Submit ids (a mailbox and the id, 24 bytes) stand
+// in submission_log, those of a batch in a row, until many become a run at once:
+// sorted, in pages (see submissions.go).
 //
 // An entry of a group names the delivery list that was used, which stands once for
 // each epoch, and after its end stays as long as an entry is older than that. What
@@ -125,6 +125,38 @@ CREATE TABLE nonce (
 	nonce  BLOB NOT NULL,
 	PRIMARY KEY (at, device, nonce)
 ) STRICT, WITHOUT ROWID;
+`, `
+CREATE TABLE submission_log (
+	number      INTEGER PRIMARY KEY,
+	accepted_at INTEGER NOT NULL,
+	keys        BLOB NOT NULL
+) STRICT;
+CREATE TABLE submission_run (
+	number INTEGER PRIMARY KEY,
+	newest INTEGER NOT NULL
+) STRICT;
+CREATE TABLE submission_page (
+	number INTEGER PRIMARY KEY,
+	run    INTEGER NOT NULL REFERENCES submission_run(number),
+	first  BLOB NOT NULL,
+	keys   BLOB NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX submission_page_first ON submission_page(run, first);
+CREATE TABLE submission_filter (
+	first_run INTEGER PRIMARY KEY,
+	last_run  INTEGER NOT NULL,
+	bits      BLOB NOT NULL
+) STRICT;
+CREATE TEMP TABLE old AS
+	SELECT CAST(unhex(printf('%016X', mailbox)) || id AS BLOB) AS key, accepted_at FROM submission
+	UNION SELECT CAST(unhex(printf('%016X', mailbox)) || id AS BLOB), accepted_at FROM submission_recent;
+INSERT INTO submission_run SELECT 1, max(accepted_at) FROM old HAVING count(*) > 0;
+INSERT INTO submission_page (run, first, keys)
+	SELECT 1, min(key), CAST(group_concat(key, '') AS BLOB)
+	FROM (SELECT key, (row_number() OVER (ORDER BY key) - 1) / 160 AS page FROM old ORDER BY key) GROUP BY page;
+DROP TABLE old;
+DROP TABLE submission;
+DROP TABLE submission_recent;
 `}
 
 func migrate(c *sqlite3.Conn) error {

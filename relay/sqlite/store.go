@@ -40,14 +40,12 @@ type Store struct {
 	next, reserved int64
 	nextPayload    int64
 	usage          usages
-	recent         map[submissionKey]int64 // when it was accepted, in seconds since 1970
-	merger         merger
-	mergeAt        int // mergeRecentAt
 	groups         groupCache
-	filter         submissionFilter
-	filtered       bool // filter has all of the sorted table
 
-	filterLoader filterLoader
+	recent  map[submissionKey]struct{} // the submit ids that are in no run
+	packAt  int                        // the constant
+	filter  submissionFilter           // of the runs
+	nextRun int64
 }
 
 // secondBits is how far the time in seconds is shifted for the least sequence
@@ -55,7 +53,7 @@ type Store struct {
 const secondBits = 20
 
 func newStore(dsn string) *Store {
-	s := &Store{dsn: dsn, metrics: newMetrics(), recent: make(map[submissionKey]int64), mergeAt: mergeRecentAt}
+	s := &Store{dsn: dsn, metrics: newMetrics(), recent: make(map[submissionKey]struct{}), packAt: packAt}
 	s.readers.init(dsn)
 	s.devices.places = make(map[identity.DeviceID]place)
 	s.usage.clear()
@@ -67,7 +65,6 @@ func newStore(dsn string) *Store {
 // Close writes the log back into the database, if nobody else reads it, and
 // releases the directory. No other method may be running or called again.
 func (s *Store) Close() error {
-	s.filterLoader.stop()
 	s.checkpointer.stop()
 	_, _, err := s.checkpointer.conn.WALCheckpoint("main", sqlite3.CHECKPOINT_TRUNCATE)
 	if errors.Is(err, sqlite3.BUSY) {
@@ -109,7 +106,7 @@ func (s *Store) loadState() (err error) {
 	if s.nextPayload, err = queryInt(s.writer.conn, `SELECT coalesce(max(id), 0) + 1 FROM payload`); err != nil {
 		return fmt.Errorf("reading the last payload: %w", err)
 	}
-	return s.loadRecent()
+	return s.loadSubmissions()
 }
 
 // A place is where a device stands in the database.

@@ -1,132 +1,179 @@
 package sqlite
 
 import (
-	"context"
+	"bytes"
+	"encoding/binary"
 	"fmt"
-	"time"
+	"maps"
+	"slices"
+	"sort"
 
 	"github.com/ncruces/go-sqlite3"
 
 	"sealpost/api"
 )
 
-// Submit ids are random, so that each would dirty another page of a sorted
-// table. Recent ones are therefore appended to a table without order and kept in
-// a map; when there are many of them they move to the sorted table, see merger.
+// Submit ids are random, so that each would dirty a page of its own in a sorted
+// table. A batch therefore appends its ids to a log, in one row, and they are kept
+// in a map; when that has many, all of them become a run: sorted, in pages that are
+// written once and deleted once. A filter tells which runs may have an id.
 
 // A submissionKey is a sender's mailbox and the id it chose.
-type submissionKey struct {
-	sender int64
-	id     [api.SubmitIDSize]byte
+type submissionKey [8 + api.SubmitIDSize]byte
+
+func newSubmissionKey(sender int64, id [api.SubmitIDSize]byte) (key submissionKey) {
+	binary.BigEndian.PutUint64(key[:], uint64(sender))
+	copy(key[8:], id[:])
+	return key
 }
+
+func (k *submissionKey) sender() int64 { return int64(binary.BigEndian.Uint64(k[:])) }
+
+// packed returns keys one after the other, as they stand in the database.
+func packed(keys []submissionKey) []byte {
+	all := make([]byte, 0, len(keys)*len(submissionKey{}))
+	for i := range keys {
+		all = append(all, keys[i][:]...)
+	}
+	return all
+}
+
+// unpacked calls yield for each of packed keys.
+func unpacked(all []byte, yield func(submissionKey)) {
+	for len(all) >= len(submissionKey{}) {
+		yield(submissionKey(all))
+		all = all[len(submissionKey{}):]
+	}
+}
+
+const (
+	// packAt is how many recent submit ids become a run: the more, the fewer runs
+	// there are to search, and the longer takes the batch that does it.
+	packAt = 1 << 15
+	// pageKeys is how many fit into a page of the database.
+	pageKeys = 160
+)
 
 // seen tells whether a submission was accepted before.
 func (s *Store) seen(key submissionKey) (bool, error) {
 	if _, ok := s.recent[key]; ok {
 		return true, nil
 	}
-	if _, ok := s.merger.ids[key]; ok {
-		return true, nil
+	for run := range s.filter.runs(key) {
+		if found, err := s.inRun(run, key); err != nil || found {
+			return found, err
+		}
 	}
-	if s.filtered && !s.filter.mayHave(key) {
-		return false, nil
-	}
-	found := false
-	err := s.writer.submitted.int(1, key.sender).blob(2, key.id[:]).each(func(*sqlite3.Stmt) bool {
-		found = true
+	return false, nil
+}
+
+func (s *Store) inRun(run int64, key submissionKey) (found bool, err error) {
+	const size = len(submissionKey{})
+	err = s.writer.submissionPage.int(1, run).blob(2, key[:]).each(func(row *sqlite3.Stmt) bool {
+		keys := row.ColumnRawBlob(0)
+		_, found = sort.Find(len(keys)/size, func(i int) int { return bytes.Compare(key[:], keys[i*size:(i+1)*size]) })
 		return false
 	})
 	return found, err
 }
 
-func (w *batchWrite) remember(key submissionKey) error {
-	w.recent[key] = w.batch.At.Unix()
-	w.filter.add(key, w.batch.At)
+func (w *batchWrite) remember(key submissionKey) {
+	w.recent[key] = struct{}{}
 	w.added = append(w.added, key)
-	return w.writer.addRecent.int(1, key.sender).blob(2, key.id[:]).int(3, w.batch.At.Unix()).exec()
 }
 
-// lastSubmits returns the id that each sender of the batch got accepted last.
-func (w *batchWrite) lastSubmits() map[int64][api.SubmitIDSize]byte {
-	last := make(map[int64][api.SubmitIDSize]byte)
-	for _, key := range w.added {
-		last[key.sender] = key.id
+// keepSubmissions makes the database remember what the batch added.
+func (w *batchWrite) keepSubmissions() error {
+	last := make(map[int64][]byte) // of each sender
+	for i := range w.added {
+		last[w.added[i].sender()] = w.added[i][8:]
 	}
-	return last
-}
-
-func (s *Store) loadRecent() error {
-	err := s.writer.recent.each(func(row *sqlite3.Stmt) bool {
-		key := submissionKey{sender: row.ColumnInt64(0)}
-		copy(key.id[:], row.ColumnRawBlob(1))
-		at := row.ColumnInt64(2)
-		s.recent[key] = at
-		s.filter.add(key, time.Unix(at, 0))
-		return true
-	})
-	if err != nil {
-		return fmt.Errorf("reading the recent submit ids: %w", err)
+	for sender, id := range last {
+		if err := w.writer.setLastSubmit.int(1, sender).blob(2, id).exec(); err != nil {
+			return fmt.Errorf("noting the last submit: %w", err)
+		}
 	}
-	sorted, err := queryInt(s.writer.conn, `SELECT EXISTS (SELECT 1 FROM submission)`)
-	if err != nil {
-		return fmt.Errorf("reading the sorted submit ids: %w", err)
+	if len(w.recent) >= w.packAt && !w.full {
+		return w.pack()
 	}
-	s.filtered = sorted == 0
+	if len(w.added) == 0 {
+		return nil
+	}
+	if err := w.writer.logSubmissions.int(1, w.batch.At.Unix()).blob(2, packed(w.added)).exec(); err != nil {
+		return fmt.Errorf("logging submit ids: %w", err)
+	}
 	return nil
 }
 
-// filterPage is how many submit ids go into the filter at once, so that submits
-// wait only a moment.
-const filterPage = 1 << 12
-
-// A filterLoader reads the sorted table into the filter after a start, which
-// takes a while where it is large. Until it is through, the table is searched.
-type filterLoader struct {
-	cancel context.CancelFunc
-	done   chan struct{}
+// A submissionRun has ids that were accepted one after the other, in the order of
+// their bytes.
+type submissionRun struct {
+	number int64
+	keys   []submissionKey
 }
 
-func (s *Store) startFilter() {
-	ctx, cancel := context.WithCancel(context.Background())
-	s.filterLoader = filterLoader{cancel, make(chan struct{})}
-	if s.filtered {
-		close(s.filterLoader.done)
-		return
+// pack makes a run of all recent ids, which counts once the batch is committed.
+func (w *batchWrite) pack() error {
+	run := submissionRun{w.nextRun, slices.AppendSeq(make([]submissionKey, 0, len(w.recent)), maps.Keys(w.recent))}
+	slices.SortFunc(run.keys, func(a, b submissionKey) int { return bytes.Compare(a[:], b[:]) })
+	if err := w.saveFilter(); err != nil {
+		return fmt.Errorf("saving the filter of submit ids: %w", err)
 	}
-	go func() {
-		defer close(s.filterLoader.done)
-		s.loadFilter(ctx)
-	}()
-}
-
-func (l filterLoader) stop() {
-	l.cancel()
-	<-l.done
-}
-
-// loadFilter leaves the filter unused after an error: it only makes things fast.
-func (s *Store) loadFilter(ctx context.Context) {
-	var last submissionKey
-	for n := filterPage; n == filterPage && ctx.Err() == nil; {
-		keys := make([]submissionKey, 0, filterPage)
-		times := make([]time.Time, 0, filterPage)
-		err := s.readers.use(ctx, func(r *reader) error {
-			return r.submissions.int(1, last.sender).blob(2, last.id[:]).int(3, filterPage).each(func(row *sqlite3.Stmt) bool {
-				last.sender = row.ColumnInt64(0)
-				copy(last.id[:], row.ColumnRawBlob(1))
-				keys, times = append(keys, last), append(times, time.Unix(row.ColumnInt64(2), 0))
-				return true
-			})
-		})
-		if err != nil {
-			return
-		}
-		n = len(keys)
-		s.mu.Lock()
-		for i, key := range keys {
-			s.filter.add(key, times[i])
-		}
-		s.filtered = n < filterPage
-		s.mu.Unlock()
+	if err := w.writer.addRun.int(1, run.number).int(2, w.batch.At.Unix()).exec(); err != nil {
+		return fmt.Errorf("adding a run of submit ids: %w", err)
 	}
+	for page := range slices.Chunk(run.keys, pageKeys) {
+		if err := w.writer.addPage.int(1, run.number).blob(2, page[0][:]).blob(3, packed(page)).exec(); err != nil {
+			return fmt.Errorf("adding a page of submit ids: %w", err)
+		}
+	}
+	if err := w.writer.clearLog.exec(); err != nil {
+		return fmt.Errorf("emptying the log of submit ids: %w", err)
+	}
+	w.run = run
+	return nil
+}
+
+// forgetRecent makes memory agree with a database that has them in a run.
+func (s *Store) forgetRecent(run submissionRun) {
+	s.filter.savedFilter()
+	s.filter.add(run)
+	s.nextRun = run.number + 1
+	clear(s.recent)
+}
+
+// loadSubmissions reads what is known of submissions: the log, the filters that
+// were saved, and the runs after those.
+func (s *Store) loadSubmissions() error {
+	err := s.writer.submissionLog.each(func(row *sqlite3.Stmt) bool {
+		unpacked(row.ColumnRawBlob(0), func(key submissionKey) { s.recent[key] = struct{}{} })
+		return true
+	})
+	if err != nil {
+		return fmt.Errorf("reading the log of submit ids: %w", err)
+	}
+	saved, err := s.loadFilter()
+	if err != nil {
+		return fmt.Errorf("reading the filters of submit ids: %w", err)
+	}
+	run := submissionRun{number: saved}
+	take := func() {
+		if len(run.keys) > 0 {
+			s.filter.add(run)
+		}
+	}
+	err = s.writer.submissionPages.int(1, saved).each(func(row *sqlite3.Stmt) bool {
+		if number := row.ColumnInt64(0); number != run.number {
+			take()
+			run = submissionRun{number: number, keys: run.keys[:0]}
+		}
+		unpacked(row.ColumnRawBlob(1), func(key submissionKey) { run.keys = append(run.keys, key) })
+		return true
+	})
+	if err != nil {
+		return fmt.Errorf("reading the runs of submit ids: %w", err)
+	}
+	take()
+	s.nextRun = run.number + 1
+	return nil
 }

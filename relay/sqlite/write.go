@@ -19,12 +19,15 @@ type writer struct {
 	account, addAccount, sameDevice, countDevices, addDevice statement
 	invite, useInvite                                        statement
 
-	mailboxUsage, addEntry, addPayload, reserve          statement
-	acked, ackedPayloads, deleteAcked, deletePayload     statement
-	oldest, deleteEntry, deleteSubmission, expireInvites statement
-	submitted, addRecent, recent, recentNumbers          statement
-	addSorted, deleteRecent                              statement
-	setAcked, setLastSubmit                              statement
+	mailboxUsage, addEntry, addPayload, reserve      statement
+	acked, ackedPayloads, deleteAcked, deletePayload statement
+	oldest, deleteEntry, expireInvites               statement
+	setAcked, setLastSubmit                          statement
+
+	submissionLog, logSubmissions, clearLog, expireLog statement
+	submissionPages, submissionPage, addRun, addPage   statement
+	expirePages, expireRuns, firstRun                  statement
+	filters, addFilter, expireFilters                  statement
 
 	group, addGroup, setGroup, addList, endList, deleteOldLists statement
 
@@ -56,23 +59,33 @@ func (w *writer) prepare() error {
 		&w.deleteAcked:   `DELETE FROM entry WHERE mailbox = ? AND sequence <= ?`,
 		&w.deletePayload: `DELETE FROM payload WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM entry WHERE shared = ?1)`,
 
-		&w.oldest:           `SELECT sequence, accepted_at, shared, size, mailbox FROM entry ORDER BY sequence LIMIT ?`,
-		&w.deleteEntry:      `DELETE FROM entry WHERE sequence = ?`,
-		&w.deleteSubmission: `DELETE FROM submission WHERE mailbox = ? AND id = ?`,
-		&w.expireInvites:    `DELETE FROM invite WHERE id IN (SELECT id FROM invite WHERE expires_at <= ? LIMIT ?)`,
-
-		&w.submitted: `SELECT 1 FROM submission WHERE mailbox = ? AND id = ?`,
-		&w.addRecent: `INSERT INTO submission_recent (mailbox, id, accepted_at) VALUES (?, ?, ?)`,
-		&w.recent:    `SELECT mailbox, id, accepted_at FROM submission_recent`,
-
-		&w.recentNumbers: `SELECT coalesce(min(number), 0), coalesce(max(number), 0) FROM submission_recent`,
-		&w.addSorted:     `INSERT OR IGNORE INTO submission (mailbox, id, accepted_at) VALUES (?, ?, ?)`,
-		&w.deleteRecent:  `DELETE FROM submission_recent WHERE number <= ?`,
+		&w.oldest:        `SELECT sequence, accepted_at, shared, size, mailbox FROM entry ORDER BY sequence LIMIT ?`,
+		&w.deleteEntry:   `DELETE FROM entry WHERE sequence = ?`,
+		&w.expireInvites: `DELETE FROM invite WHERE id IN (SELECT id FROM invite WHERE expires_at <= ? LIMIT ?)`,
 
 		&w.setAcked: `INSERT INTO device_state (mailbox, acked) VALUES (?, ?)
 			ON CONFLICT DO UPDATE SET acked = excluded.acked WHERE excluded.acked > acked`,
 		&w.setLastSubmit: `INSERT INTO device_state (mailbox, last_submit) VALUES (?, ?)
 			ON CONFLICT DO UPDATE SET last_submit = excluded.last_submit`,
+
+		&w.submissionLog:  `SELECT keys FROM submission_log`,
+		&w.logSubmissions: `INSERT INTO submission_log (accepted_at, keys) VALUES (?, ?)`,
+		&w.clearLog:       `DELETE FROM submission_log`,
+		&w.expireLog: `DELETE FROM submission_log WHERE number IN
+			(SELECT number FROM submission_log WHERE accepted_at < ? ORDER BY number LIMIT ?) RETURNING keys`,
+
+		&w.submissionPages: `SELECT run, keys FROM submission_page WHERE run > ? ORDER BY run`,
+		&w.submissionPage:  `SELECT keys FROM submission_page WHERE run = ? AND first <= ? ORDER BY first DESC LIMIT 1`,
+		&w.addRun:          `INSERT INTO submission_run (number, newest) VALUES (?, ?)`,
+		&w.addPage:         `INSERT INTO submission_page (run, first, keys) VALUES (?, ?, ?)`,
+		&w.expirePages: `DELETE FROM submission_page WHERE number IN (SELECT submission_page.number FROM submission_run
+			JOIN submission_page ON run = submission_run.number WHERE newest < ? LIMIT ?) RETURNING keys`,
+		&w.expireRuns: `DELETE FROM submission_run WHERE newest < ?`,
+		&w.firstRun:   `SELECT coalesce(min(number), ?) FROM submission_run`,
+
+		&w.filters:       `SELECT first_run, last_run, bits FROM submission_filter ORDER BY first_run`,
+		&w.addFilter:     `INSERT INTO submission_filter (first_run, last_run, bits) VALUES (?, ?, ?)`,
+		&w.expireFilters: `DELETE FROM submission_filter WHERE last_run < ?`,
 
 		&w.group:    `SELECT number, epoch, list, members FROM mls_group WHERE id = ?`,
 		&w.addGroup: `INSERT INTO mls_group (id, epoch, list, members) VALUES (?, ?, ?, ?)`,
@@ -222,14 +235,15 @@ func (s *Store) Write(ctx context.Context, batch *relay.Batch) error {
 	w := batchWrite{Store: s, ctx: ctx, batch: batch, submissions: batch.Submissions, reserved: s.reserved}
 	if err := s.haveSpace(); err != nil {
 		w.refuseAll(err)
-	} else if err := s.prepareMerging(); err != nil {
-		return err
 	}
 	if err := s.transaction(w.apply); err != nil {
 		s.forget(w.added)
 		return fmt.Errorf("writing a batch: %w", err)
 	}
-	s.reserved, s.merger = w.reserved, w.merged
+	s.reserved = w.reserved
+	if len(w.run.keys) > 0 {
+		s.forgetRecent(w.run)
+	}
 	s.given.Store(s.next - 1)
 	return nil
 }
@@ -250,8 +264,8 @@ type batchWrite struct {
 	batch    *relay.Batch
 	reserved int64
 	added    []submissionKey
-	merged   merger
-	account  int64 // of the sender of the submission at hand
+	run      submissionRun // that it made of the recent ids, if it did
+	account  int64         // of the sender of the submission at hand
 
 	submissions []*relay.Submission // of the batch, those that are tried
 	full        bool                // the disk: nothing but acknowledgements
@@ -271,18 +285,13 @@ func (w *batchWrite) apply() error {
 			return fmt.Errorf("deleting acknowledged envelopes: %w", err)
 		}
 	}
-	if err := w.merge(); err != nil {
-		return fmt.Errorf("sorting submit ids: %w", err)
-	}
 	for _, submission := range w.submissions {
 		if err := w.submit(submission); err != nil {
 			return fmt.Errorf("storing an envelope: %w", err)
 		}
 	}
-	for sender, id := range w.lastSubmits() {
-		if err := w.writer.setLastSubmit.int(1, sender).blob(2, id[:]).exec(); err != nil {
-			return fmt.Errorf("noting the last submit: %w", err)
-		}
+	if err := w.keepSubmissions(); err != nil {
+		return err
 	}
 	if w.next-1 <= w.reserved {
 		return nil
@@ -359,7 +368,7 @@ func (w *batchWrite) submit(submission *relay.Submission) error {
 		return err
 	}
 	w.account = sender.account
-	key := submissionKey{sender.mailbox, submission.ID}
+	key := newSubmissionKey(sender.mailbox, submission.ID)
 	if seen, err := w.seen(key); err != nil || seen {
 		return err
 	}
@@ -382,9 +391,7 @@ func (w *batchWrite) submitToRecipients(key submissionKey, submission *relay.Sub
 	if err != nil {
 		return err
 	}
-	if err := w.remember(key); err != nil {
-		return err
-	}
+	w.remember(key)
 	submission.FirstSequence, err = w.deliver(envelope{submission.Kind, submission.Payload, 0}, mailboxes)
 	return err
 }
