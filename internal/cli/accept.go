@@ -11,7 +11,7 @@ import (
 // answerCommand is what accept and decline have in common.
 type answerCommand struct {
 	profileFlags
-	To string `arg:"" placeholder:"TARGET" help:"Whose request: NAME for a person, +NAME for a group, or the id of a conversation."`
+	To string `arg:"" name:"target" help:"Whose request: NAME for a person, +NAME for a group, or the id of a conversation."`
 }
 
 type acceptCommand struct {

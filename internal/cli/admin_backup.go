@@ -42,7 +42,7 @@ func (c *adminCheckCommand) Run(env *environment) error {
 
 type adminBackupCommand struct {
 	dataFlag
-	To string `arg:"" type:"path" placeholder:"DIR" help:"Directory to make."`
+	To string `arg:"" name:"dir" type:"path" help:"Directory to make."`
 }
 
 // Help is shown by admin backup --help.
@@ -67,7 +67,7 @@ func (c *adminBackupCommand) Run(env *environment) error {
 
 type adminRestoreCommand struct {
 	dataFlag
-	From string `arg:"" type:"path" placeholder:"DIR" help:"Backup to restore."`
+	From string `arg:"" name:"dir" type:"path" help:"Backup to restore."`
 }
 
 // Help is shown by admin restore --help.

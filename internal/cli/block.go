@@ -9,7 +9,7 @@ import (
 
 type blockCommand struct {
 	profileFlags
-	Name string `arg:"" placeholder:"NAME" help:"Whom."`
+	Name string `arg:"" help:"Whom."`
 }
 
 // Help is shown by block --help.
@@ -39,7 +39,7 @@ func (c *unblockCommand) Run(env *environment) error {
 }
 
 func changeContact(env *environment, profile profileFlags, address, doing string, change func(*messenger.Client, identity.Username) (string, error)) error {
-	name, err := identity.ParseAddress(address)
+	name, err := parseUser(address)
 	if err != nil {
 		return err
 	}

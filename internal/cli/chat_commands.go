@@ -141,11 +141,11 @@ func (c *chat) choose(argument string) error {
 		case errors.As(err, &changed):
 			v, err = messenger.Conversation{ID: c.DirectID(t.name), Kind: messenger.Direct, With: t.name}, nil
 		case errors.Is(err, context.DeadlineExceeded):
-			err = messenger.ErrServerUnavailable
+			err = c.unreachable()
 		}
 	}
 	if err != nil {
-		return err
+		return fmt.Errorf("%s: %w", argument, err)
 	}
 	c.to, c.numbered = &v, nil
 	if changed != nil {

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"strings"
-
-	"sealpost/messenger"
 )
 
 // within gives a command that asks the server a time.
@@ -14,7 +12,7 @@ func (c *chat) within(do func(context.Context) error) error {
 	defer cancel()
 	err := do(ctx)
 	if errors.Is(err, context.DeadlineExceeded) {
-		return messenger.ErrServerUnavailable
+		return c.unreachable()
 	}
 	return err
 }

@@ -14,7 +14,7 @@ func (c *chat) safety(argument string) error {
 	switch {
 	case argument != "":
 		var err error
-		if name, err = identity.ParseAddress(argument); err != nil {
+		if name, err = parseUser(argument); err != nil {
 			return err
 		}
 	case c.to == nil:
@@ -129,7 +129,7 @@ func (c *chat) decline(argument string) error {
 }
 
 func (c *chat) block(argument string) error {
-	name, err := identity.ParseAddress(argument)
+	name, err := parseUser(argument)
 	if err != nil {
 		return err
 	}

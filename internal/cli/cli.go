@@ -85,7 +85,6 @@ func run(env *environment, args []string) (status int) {
 		kong.Description("End-to-end encrypted messages, and a relay that cannot read them."),
 		kong.Writers(env.stdout, env.stderr),
 		kong.Exit(func(code int) { panic(exitRequest(code)) }),
-		kong.UsageOnError(),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoExpandSubcommands: true}),
 		kong.Vars{"acme_directory": ops.LetsEncrypt},
 		kong.Bind(env),
@@ -98,13 +97,9 @@ func run(env *environment, args []string) (status int) {
 	}
 	parsed, err := parser.Parse(args)
 	if err != nil {
-		return report(env.stderr, usageError(err))
+		return report(env.stderr, parseError(err))
 	}
-	return report(env.stderr, parsed.Run())
-}
-
-func usageError(err error) error {
-	return &userError{status: exitUsage, code: "USAGE", err: err, hint: "see sealpost --help, or --help after a command"}
+	return report(env.stderr, withUsage(parsed.Run(), parsed))
 }
 
 // report prints an error as a person reads it and returns the exit status.

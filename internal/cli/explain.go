@@ -55,7 +55,7 @@ var explanations = []explanation{
 	{messenger.ErrKeyMismatch, exitKeyChanged, "KEY_MISMATCH", "the key changed once more meanwhile: compare the numbers again with sealpost verify"},
 	{messenger.ErrBadDirectory, exitFailure, "FALSE_ANSWER", "the server is faulty or lies: tell who runs it; nothing was sent"},
 	{identity.ErrForeignServer, exitUsage, "FOREIGN_SERVER", "leave out @ and the server: names are of your own server"},
-	{identity.ErrUsername, exitUsage, "BAD_NAME", ""},
+	{identity.ErrUsername, exitUsage, "BAD_NAME", "names look like bob or anna-k; a group is +NAME"},
 	{terminal.ErrLineTooLong, exitFailure, "TOO_LARGE", "encrypt it as a file with sealpost encrypt"},
 	{messenger.ErrStore, exitFailure, "STORE", "see that the disk has room and that the profile's folder can be written, then try again; what was sent and received before is safe"},
 	{context.DeadlineExceeded, exitUnavailable, "TIMEOUT", "the server is slow or gone: try again"},

@@ -27,7 +27,7 @@ type groupCommand struct {
 // groupFlags are what every command about one group takes.
 type groupFlags struct {
 	profileFlags
-	Group string `arg:"" placeholder:"+GROUP" help:"The group: +NAME, or its id."`
+	Group string `arg:"" name:"+group" help:"The group: +NAME, or its id."`
 }
 
 // changeTime is how long a change of a group may take.
@@ -74,7 +74,7 @@ func settleChange(env *environment, s *session, doing string, do func(context.Co
 	events := s.Subscribe(ctx)
 	id, err := do(ctx)
 	if errors.Is(err, context.DeadlineExceeded) {
-		err = messenger.ErrServerUnavailable
+		err = s.unreachable()
 	}
 	if err != nil {
 		return fmt.Errorf("%s: %w", doing, s.cause(err))
@@ -89,8 +89,8 @@ func settleChange(env *environment, s *session, doing string, do func(context.Co
 	case errors.Is(flushed, context.DeadlineExceeded) && notices > 0:
 		return nil // what waits is something else
 	case errors.Is(flushed, context.DeadlineExceeded):
-		return &userError{status: exitUnavailable, code: "QUEUED", err: fmt.Errorf("%s: the server did not take the change in time", doing),
-			hint: "it is kept, and made the next time that sealpost runs"}
+		return &userError{status: exitUnavailable, code: "QUEUED", err: fmt.Errorf("%s: %w", doing, s.silent()),
+			hint: "the change " + keptHint}
 	}
 	return flushed
 }
@@ -125,7 +125,7 @@ func parseUsers(addresses []string) ([]identity.Username, error) {
 	users := make([]identity.Username, len(addresses))
 	for i, address := range addresses {
 		var err error
-		if users[i], err = identity.ParseAddress(address); err != nil {
+		if users[i], err = parseUser(address); err != nil {
 			return nil, err
 		}
 	}
@@ -205,8 +205,8 @@ func groupFacts(v messenger.Conversation, members int) []string {
 type groupCreateCommand struct {
 	profileFlags
 	trustFlags
-	Name  string   `arg:"" placeholder:"NAME" help:"What the group is called; everybody in it sees that, the server does not."`
-	Users []string `arg:"" optional:"" placeholder:"USER" help:"Whom to add."`
+	Name  string   `arg:"" help:"What the group is called; everybody in it sees that, the server does not."`
+	Users []string `arg:"" optional:"" name:"user" help:"Whom to add."`
 }
 
 // Run makes a group.

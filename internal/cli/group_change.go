@@ -14,7 +14,7 @@ import (
 type groupAddCommand struct {
 	groupFlags
 	trustFlags
-	Users []string `arg:"" placeholder:"USER" help:"Whom to add."`
+	Users []string `arg:"" name:"user" help:"Whom to add."`
 }
 
 // Run adds people.
@@ -30,7 +30,7 @@ func (c *groupAddCommand) Run(env *environment) error {
 
 type groupRemoveCommand struct {
 	groupFlags
-	Users []string `arg:"" placeholder:"USER" help:"Whom to remove."`
+	Users []string `arg:"" name:"user" help:"Whom to remove."`
 }
 
 // Run removes people.
@@ -73,12 +73,12 @@ func isMember(members []messenger.Member, name identity.Username) bool {
 type groupAdminCommand struct {
 	groupFlags
 	Off  bool   `help:"Not any more."`
-	User string `arg:"" placeholder:"USER" help:"Who."`
+	User string `arg:"" name:"user" help:"Who."`
 }
 
 // Run says who may change the group.
 func (c *groupAdminCommand) Run(env *environment) error {
-	name, err := identity.ParseAddress(c.User)
+	name, err := parseUser(c.User)
 	if err != nil {
 		return err
 	}
@@ -89,7 +89,7 @@ func (c *groupAdminCommand) Run(env *environment) error {
 
 type groupRenameCommand struct {
 	groupFlags
-	Name string `arg:"" placeholder:"NAME" help:"The new name."`
+	Name string `arg:"" help:"The new name."`
 }
 
 // Run renames the group.
@@ -105,7 +105,7 @@ func (c *groupRenameCommand) Run(env *environment) error {
 
 type groupExpireCommand struct {
 	groupFlags
-	After string `arg:"" placeholder:"TIME" help:"How long after they were read: 30s, 10m, 8h, 7d, 4w, or off."`
+	After string `arg:"" name:"time" help:"How long after they were read: 30s, 10m, 8h, 7d, 4w, or off."`
 }
 
 // Help is shown by group expire --help.

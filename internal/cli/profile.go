@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"time"
 
 	"sealpost/internal/terminal"
@@ -61,7 +62,7 @@ func (f profileFlags) unlocker(env *environment, console *terminal.Console, prot
 	}
 	passphrase, err := console.AskSecret(env.ctx, fmt.Sprintf("Passphrase of profile %s: ", f.Profile))
 	if err != nil {
-		return nil, noAnswer("reading the passphrase", err)
+		return nil, noAnswer("reading the passphrase of profile "+f.Profile, err)
 	}
 	if len(passphrase) == 0 {
 		return nil, fmt.Errorf("opening profile %s: %w", f.Profile, messenger.ErrWrongPassphrase)
@@ -73,6 +74,9 @@ func (f profileFlags) unlocker(env *environment, console *terminal.Console, prot
 func noAnswer(doing string, err error) error {
 	if errors.Is(err, context.Canceled) {
 		return err
+	}
+	if errors.Is(err, io.EOF) {
+		err = errors.New("standard input ended without an answer")
 	}
 	return &userError{status: exitFailure, code: "NO_ANSWER", err: fmt.Errorf("%s: %w", doing, err),
 		hint: "answer at the terminal, or give the answers on standard input, one a line"}
@@ -140,6 +144,25 @@ func (s *session) cause(err error) error {
 	return err
 }
 
+// unreachable says where the server is that gave no answer in time.
+func (s *session) unreachable() error {
+	return fmt.Errorf("%w at %s", messenger.ErrServerUnavailable, s.Self().Server)
+}
+
+// silent says why the server did not take in time what waits here.
+func (s *session) silent() error {
+	err := fmt.Errorf("the server %s did not take it in time", s.Self().Server)
+	for len(s.events) > 0 {
+		if event, ok := (<-s.events).(messenger.ConnectionChanged); ok && event.Err != nil {
+			err = s.unreachable()
+		}
+	}
+	return err
+}
+
+// keptHint says what becomes of what the server did not take.
+const keptHint = "stays queued on this device: it goes out once the server is back, while sealpost client, send or inbox runs"
+
 // catchUp waits until what the server holds is here. It takes events fast, so that
 // none is left out.
 func (s *session) catchUp() error {
@@ -150,7 +173,7 @@ func (s *session) catchUp() error {
 		case <-s.ctx.Done():
 			return context.Cause(s.ctx)
 		case <-silence.C:
-			return fmt.Errorf("asking for new messages: %w", messenger.ErrServerUnavailable)
+			return fmt.Errorf("asking for new messages: %w", s.unreachable())
 		case event := <-s.events:
 			silence.Reset(networkTimeout)
 			switch event := event.(type) {

@@ -8,7 +8,7 @@ import (
 
 type receiptsCommand struct {
 	profileFlags
-	Which string `arg:"" optional:"" enum:"on,delivered,off," default:"" placeholder:"on|delivered|off" help:"Tell contacts that messages arrived and were read (on), only that they arrived (delivered), or nothing (off)."`
+	Which string `arg:"" optional:"" enum:"on,delivered,off," default:"" name:"on|delivered|off" help:"Tell contacts that messages arrived and were read (on), only that they arrived (delivered), or nothing (off)."`
 }
 
 // receiptPolicies name what is sent.

@@ -11,7 +11,7 @@ import (
 type retryCommand struct {
 	profileFlags
 	Timeout time.Duration `default:"10s" help:"How long to wait for the server (default: ${default})."`
-	Message string        `arg:"" placeholder:"MESSAGE" help:"The id of a message that was not sent, as send --json prints it."`
+	Message string        `arg:"" name:"id" help:"The id of a message that was not sent, as the error said it, or send --json or search --json."`
 }
 
 // Help is shown by retry --help.
@@ -23,7 +23,8 @@ func (*retryCommand) Help() string {
 func (c *retryCommand) Run(env *environment) error {
 	id, err := messenger.ParseMessageID(c.Message)
 	if err != nil {
-		return usageError(err)
+		return &userError{status: exitUsage, code: "BAD_MESSAGE_ID", err: err,
+			hint: "the error that said that it was not sent names the id, and so does search --json; in the chat, /retry needs none"}
 	}
 	return c.connected(env, func(s *session) error {
 		if err := s.Retry(s.ctx, id); err != nil {

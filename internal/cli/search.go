@@ -14,7 +14,7 @@ type searchCommand struct {
 	In    string   `placeholder:"TARGET" help:"Only in one conversation: NAME for a person, +NAME for a group, or an id."`
 	Limit int      `default:"50" help:"How many at most, the newest of them (default: ${default})."`
 	JSON  bool     `name:"json" help:"Print each as a line of JSON, like inbox."`
-	Words []string `arg:"" placeholder:"WORD" help:"What every message found has in it."`
+	Words []string `arg:"" name:"word" help:"What every message found has in it."`
 }
 
 // Help is shown by search --help.

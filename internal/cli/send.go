@@ -19,8 +19,8 @@ type sendCommand struct {
 	trustFlags
 	JSON    bool          `name:"json" help:"Print the outcome as a line of JSON, errors too."`
 	Timeout time.Duration `default:"10s" help:"How long to wait for the server (default: ${default})."`
-	To      string        `arg:"" placeholder:"TARGET" help:"Whom to write to: NAME for a person, +NAME for a group, or the id of a conversation."`
-	Text    string        `arg:"" placeholder:"TEXT" help:"What to write; - reads it from standard input."`
+	To      string        `arg:"" name:"target" help:"Whom to write to: NAME for a person, +NAME for a group, or the id of a conversation."`
+	Text    string        `arg:"" help:"What to write; - reads it from standard input."`
 }
 
 // Help is shown by send --help.
@@ -128,10 +128,15 @@ func (c *sendCommand) deliver(s *session, to target, text string, outcome *sendO
 		id, err = s.Send(ctx, v.ID, text)
 	}
 	if errors.Is(err, context.DeadlineExceeded) {
-		err = fmt.Errorf("%w within %v", messenger.ErrServerUnavailable, c.Timeout)
+		err = s.unreachable()
+	}
+	err = wrap(doing, s.cause(err))
+	if errors.Is(err, messenger.ErrServerUnavailable) && !errors.Is(err, messenger.ErrTooOften) {
+		return &userError{status: exitUnavailable, code: "SERVER_UNAVAILABLE", err: err,
+			hint: "the message is not kept, for it takes the server to find somebody new: see that sealpost server runs there, and send it again"}
 	}
 	if err != nil {
-		return fmt.Errorf("%s: %w", doing, s.cause(err))
+		return err
 	}
 	outcome.ID, outcome.State = &id, messenger.Queued.String()
 	if err := waitAccepted(ctx, s, id, doing); err != nil {
@@ -148,8 +153,7 @@ func waitAccepted(ctx context.Context, s *session, id messenger.MessageID, doing
 		return wrap(doing, err)
 	}
 	told := &userError{status: exitUnavailable, code: "SERVER_UNAVAILABLE",
-		err:  fmt.Errorf("%s: the server did not take the message in time", doing),
-		hint: "the message is kept in the outbox, and goes out the next time that sealpost runs"}
+		err: fmt.Errorf("%s: %w", doing, s.silent()), hint: "the message " + keptHint}
 	message, err := s.Message(s.ctx, id)
 	if err != nil {
 		return errors.Join(told, err)

@@ -33,8 +33,17 @@ func parseTarget(s string) (t target, err error) {
 		t.group, err = parseGroupName(name)
 		return t, err
 	}
-	t.name, err = identity.ParseAddress(s)
+	t.name, err = parseUser(s)
 	return t, err
+}
+
+// parseUser reads the name of a person, and says which one is malformed.
+func parseUser(s string) (identity.Username, error) {
+	name, err := identity.ParseAddress(s)
+	if errors.Is(err, identity.ErrUsername) {
+		err = fmt.Errorf("%q: %w", s, err)
+	}
+	return name, err
 }
 
 // parseGroupName reads the name of a group, which somebody else may have chosen.
@@ -75,7 +84,7 @@ func (t target) find(ctx context.Context, client *messenger.Client, states ...me
 			return messenger.Conversation{}, ambiguous(t.group, found)
 		}
 	}
-	return messenger.Conversation{}, fmt.Errorf("+%s: %w", t.group, messenger.ErrUnknownConversation)
+	return messenger.Conversation{}, messenger.ErrUnknownConversation
 }
 
 // ambiguous says which groups bear a name.

@@ -18,7 +18,7 @@ import (
 type verifyCommand struct {
 	profileFlags
 	Yes  bool   `help:"Mark as verified without a question. A changed key is asked about all the same."`
-	Name string `arg:"" placeholder:"NAME" help:"Whose key to check."`
+	Name string `arg:"" help:"Whose key to check."`
 }
 
 // Help is shown by verify --help.
@@ -29,7 +29,7 @@ func (*verifyCommand) Help() string {
 
 // Run shows the number and asks.
 func (c *verifyCommand) Run(env *environment) (err error) {
-	name, err := identity.ParseAddress(c.Name)
+	name, err := parseUser(c.Name)
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,45 @@
+package cli
+
+import (
+	"os"
+	"strings"
+	"testing"
+)
+
+// The parser's own texts are for who writes a program; these are what a person gets
+// for each way to mistype a command.
+func TestUsageErrors(t *testing.T) {
+	tests := []struct{ line, want, hint string }{
+		{"teleport", "no such command: teleport", "see sealpost --help"},
+		{"snd bob hi", `no such command: snd, did you mean "send"?`, "see sealpost --help"},
+		{"--profile x send bob hi", "unknown flag --profile", "flags stand after the command, such as sealpost send --profile NAME; see sealpost --help"},
+		{"group", "sealpost group needs one of its commands: list, create, members, add, remove, admin, rename, expire, leave", "see sealpost group --help"},
+		{"group foo", "no such command: foo", "see sealpost group --help"},
+		{"admin invite", "sealpost admin invite needs one of its commands: create, list, revoke", "see sealpost admin invite --help"},
+		{"send", "missing: <target> <text>", "sealpost send <target> <text> [flags]; see sealpost send --help"},
+		{"send bob see you", "unexpected argument you", `a text of several words goes into quotes: sealpost send bob "see you at six"`},
+		{"send --timeout soon bob hi", `--timeout: "soon" is no time such as 10s or 2m`, "see sealpost send --help"},
+		{"send bob hi --profile", "--profile needs a value", "see sealpost send --help"},
+		{"group add +walks", "missing: <user> ...", "sealpost group add <+group> <user> ... [flags]; see sealpost group add --help"},
+		{"inbox alice", "unexpected argument alice", "see sealpost inbox --help"},
+		{"inbox --tail", "unknown flag --tail", "see sealpost inbox --help"},
+		{"receipts maybe", `"maybe" is none of on, delivered, off`, "see sealpost receipts --help"},
+		{"export --format html bob", `--format: "html" is none of markdown, jsonl`, "see sealpost export --help"},
+		{"search --limit many x", `--limit: "many" is no whole number that fits`, "see sealpost search --help"},
+		{"search --limit 0 x", "--limit is at least 1", "see sealpost search --help"},
+		{"encrypt", "missing: --recipient=KEY", "sealpost encrypt --recipient=KEY [<input>] [flags]; see sealpost encrypt --help"},
+	}
+	for _, test := range tests {
+		t.Run(test.line, func(t *testing.T) {
+			var stdout, stderr strings.Builder
+			env := &environment{ctx: t.Context(), stdin: os.Stdin, stdout: &stdout, stderr: &stderr}
+			if status := run(env, strings.Fields(test.line)); status != exitUsage {
+				t.Errorf("exit status %d, want %d", status, exitUsage)
+			}
+			want := "sealpost: error: " + test.want + "\nsealpost: hint: " + test.hint + "\n"
+			if stderr.String() != want || stdout.Len() != 0 {
+				t.Errorf("it says\n%s%s\nwant\n%s", stdout.String(), stderr.String(), want)
+			}
+		})
+	}
+}
