@@ -66,7 +66,7 @@ func (c *chat) run() error {
 		err = c.showUnread()
 	}
 	if err == nil {
-		err = c.showRequests()
+		err = c.showRequests("")
 	}
 	for err == nil {
 		if err = c.lines.SetPrompt(c.prompt()); err != nil {
@@ -354,5 +354,5 @@ func (c *chat) catchUpEvents() error {
 	if err := c.showUnread(); err != nil {
 		return err
 	}
-	return c.showRequests()
+	return c.showRequests("")
 }

@@ -15,24 +15,29 @@ import (
 const (
 	historyRows = 20
 	searchRows  = 20
-	chatHelp    = `/to NAME        write to a person; /to +NAME to a group
-/who            your contacts and groups, and who waits for an answer
-/history        the last messages, with the numbers N for what follows
-/search WORDS   find messages in this conversation, or in all before /to
-/reply N TEXT   answer a message; last instead of N is the last of the others
-/react N EMOJI  react to a message; without EMOJI, take that back
-/edit N TEXT    change a message of yours; last is your last one
-/unsend N       take a message of yours back
-/retry          send again what was not sent here
-/safety [NAME]  the number to compare
-/accept         their changed key; /accept NAME or +NAME: a request
-/decline NAME   delete a request; /block NAME: drop all that they send
-/group NAME USER...   make a group
-/members, /add USER..., /remove USER..., /rename NAME, /leave   in a group
-/expire TIME    let messages disappear, such as 8h or 7d after they were read, or off
-/quit           leave the chat; also Ctrl-D
-A line that begins with // goes out with one /.
-The mark before > is that of your last message: … waits on this device, ✓ sent to the relay, ✓✓ delivered to a device of theirs, ✓✓ read, ✗ not sent.`
+	// chatHelp fits on a small screen: 39 of 40 columns and 23 rows, the last for the prompt.
+	chatHelp = `/to NAME       write to; +NAME: a group
+/who           contacts and groups
+/requests      who asks for an answer
+/accept [NAME] a request; a changed key
+/decline NAME  delete a request
+/block NAME    drop all that they send
+/safety [NAME] the number to compare
+/history       the last, numbered N
+/search WORDS  here; before /to, in all
+/reply N TEXT  answer; N may be last
+/react N EMOJI without EMOJI: take back
+/edit N TEXT   change one of yours
+/unsend N      take one of yours back
+/retry         send what failed again
+/expire TIME   messages go: 8h, 7d, off
+/group NAME USER...  make a group
+/members, /add USER, /remove USER,
+/rename NAME, /leave: in a group
+/quit          leave; also Ctrl-D
+//TEXT         sends a line with one /
+Your last message: … waits, ✓ sent,
+✓✓ delivered, ✓✓ read, ✗ not sent`
 )
 
 // chatHints say what to type in the chat where the command line has a command for it.
@@ -55,35 +60,36 @@ var chatCommands map[string]func(*chat, string) error
 
 func init() { // the commands mention the table
 	chatCommands = map[string]func(*chat, string) error{
-		"help":    func(c *chat, _ string) error { return c.print(chatHelp) },
-		"quit":    func(*chat, string) error { return errQuit },
-		"to":      (*chat).choose,
-		"who":     func(c *chat, _ string) error { return c.who() },
-		"history": inConversation(func(c *chat, _ string) error { return c.history() }),
-		"search":  (*chat).search,
-		"reply":   inConversation((*chat).reply),
-		"react":   inConversation((*chat).react),
-		"edit":    inConversation((*chat).edit),
-		"unsend":  inConversation((*chat).unsend),
-		"retry":   inConversation(func(c *chat, _ string) error { return c.retry() }),
-		"safety":  (*chat).safety,
-		"accept":  (*chat).accept,
-		"decline": (*chat).decline,
-		"block":   (*chat).block,
-		"group":   (*chat).makeGroup,
-		"members": inConversation(func(c *chat, _ string) error { return c.members() }),
-		"add":     inConversation((*chat).add),
-		"remove":  inConversation((*chat).remove),
-		"rename":  inConversation((*chat).rename),
-		"leave":   inConversation(func(c *chat, _ string) error { return c.Leave(c.ctx, c.to.ID) }),
-		"expire":  inConversation((*chat).expire),
+		"help":     func(c *chat, _ string) error { return c.print(chatHelp) },
+		"quit":     func(*chat, string) error { return errQuit },
+		"to":       (*chat).choose,
+		"requests": func(c *chat, _ string) error { return c.showRequests("Nobody waits for an answer.") },
+		"who":      func(c *chat, _ string) error { return c.who() },
+		"history":  inConversation(func(c *chat, _ string) error { return c.history() }),
+		"search":   (*chat).search,
+		"reply":    inConversation((*chat).reply),
+		"react":    inConversation((*chat).react),
+		"edit":     inConversation((*chat).edit),
+		"unsend":   inConversation((*chat).unsend),
+		"retry":    inConversation(func(c *chat, _ string) error { return c.retry() }),
+		"safety":   (*chat).safety,
+		"accept":   (*chat).accept,
+		"decline":  (*chat).decline,
+		"block":    (*chat).block,
+		"group":    (*chat).makeGroup,
+		"members":  inConversation(func(c *chat, _ string) error { return c.members() }),
+		"add":      inConversation((*chat).add),
+		"remove":   inConversation((*chat).remove),
+		"rename":   inConversation((*chat).rename),
+		"leave":    inConversation(func(c *chat, _ string) error { return c.Leave(c.ctx, c.to.ID) }),
+		"expire":   inConversation((*chat).expire),
 	}
 }
 
 func (c *chat) command(name, argument string) error {
 	do, ok := chatCommands[name]
 	if !ok {
-		return c.complain(&userError{status: exitUsage, code: "NO_COMMAND", err: errors.New("not a command: /" + name), hint: "/help lists them; begin with // to write a line that begins with /"})
+		return c.complain(noChatCommand(name))
 	}
 	if err := do(c, argument); err != nil && !errors.Is(err, errQuit) {
 		return c.complain(err)

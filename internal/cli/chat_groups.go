@@ -17,11 +17,24 @@ func (c *chat) within(do func(context.Context) error) error {
 	return err
 }
 
+// groupWords are what follows sealpost group on the command line, and what is typed
+// for each in the chat.
+var groupWords = map[string]string{
+	"create": "/group NAME USER...", "list": "/who", "members": "/members", "add": "/add USER...", "remove": "/remove USER...",
+	"rename": "/rename NAME", "expire": "/expire TIME", "leave": "/leave", "admin": "sealpost group admin outside of the chat",
+}
+
 // makeGroup makes a group and goes on in it.
 func (c *chat) makeGroup(argument string) error {
 	words := strings.Fields(argument)
 	if len(words) == 0 {
 		return chatUsage("/group NAME USER...")
+	}
+	if words[0] == "create" && len(words) > 1 { // as on the command line
+		words = words[1:]
+	} else if here, ok := groupWords[words[0]]; ok {
+		return &userError{status: exitUsage, code: "NO_COMMAND", err: errors.New("not a command: /group " + words[0]),
+			hint: "type " + here + "; /group +" + words[0] + " makes a group of that name"}
 	}
 	name, err := parseGroupName(strings.TrimPrefix(words[0], "+"))
 	if err != nil {

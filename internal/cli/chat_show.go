@@ -68,11 +68,14 @@ func showUnread(ctx context.Context, client *messenger.Client, show func(row) er
 	return nil
 }
 
-// showRequests shows who waits for an answer.
-func (c *chat) showRequests() error {
+// showRequests shows who waits for an answer, and says none where nobody does.
+func (c *chat) showRequests(none string) error {
 	pending, err := pendingRequests(c.ctx, c.Client)
 	if err != nil {
 		return err
+	}
+	if len(pending) == 0 && none != "" {
+		return c.print("%s", none)
 	}
 	for _, r := range pending {
 		if err := c.lines.Print(r.lines("/", chatArgument(r.Conversation)), messageIndent); err != nil {
