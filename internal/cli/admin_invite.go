@@ -157,7 +157,7 @@ func count(n int, what string) string {
 
 // greetByInvite tells how people get in, and makes the first code for a server
 // that nobody has registered at.
-func (c *serverCommand) greetByInvite(env *environment) {
+func (c *serverCommand) greetByInvite(env *environment, say func(string, ...any)) {
 	var code *identity.InviteCode
 	err := c.withStore(env, func(admin *sqlite.Admin) (err error) {
 		code, err = firstInvite(admin)
@@ -167,9 +167,9 @@ func (c *serverCommand) greetByInvite(env *environment) {
 	case err != nil:
 		report(env.stderr, fmt.Errorf("making the first invite code: %w", err))
 	case code != nil:
-		fmt.Fprintf(env.stdout, "invite code  %s   (for the first account; good for 7 days)\n", code.Reveal())
+		say("invite code  %s   (for the first account; good for 7 days)", code.Reveal())
 	}
-	fmt.Fprintf(env.stdout, "registration by invite code: sealpost admin invite create%s, or start with --open-registration\n", c.argument())
+	say("registration by invite code: sealpost admin invite create%s, or start with --open-registration", c.argument())
 }
 
 // firstInvite returns nil where there are accounts or invitations.

@@ -167,18 +167,19 @@ func serveUntilDone(env *environment, server *relay.Server, listeners []net.List
 	return err
 }
 
-// greet prints what a person needs to connect.
+// greet prints what a person needs to connect. It serves whether or not somebody
+// reads that.
 func (c *serverCommand) greet(env *environment, address net.Addr, id identity.ServerID) {
-	fmt.Fprintf(env.stdout, "address      %s\n", address)
+	say := func(format string, args ...any) { _ = printLines(env.stdout, fmt.Sprintf(format, args...), 2) }
+	say("address      %s", address)
 	if c.Domain != "" {
 		_, port, _ := net.SplitHostPort(address.String())
-		fmt.Fprintf(env.stdout, "domain       %[1]s\nconnect      sealpost client --server %[1]s:%[2]s\n", c.Domain, port)
+		say("domain       %[1]s\nconnect      sealpost client --server %[1]s:%[2]s", c.Domain, port)
 	} else {
-		fmt.Fprintf(env.stdout, "fingerprint  %s\n", id)
-		fmt.Fprintf(env.stdout, "connect      sealpost client   (server: %s; compare the fingerprint)\n", address)
+		say("fingerprint  %s\nconnect      sealpost client --server %s", id, address)
 	}
 	if tcp, ok := address.(*net.TCPAddr); ok && !tcp.IP.IsLoopback() && !c.OpenRegistration {
-		c.greetByInvite(env)
+		c.greetByInvite(env, say)
 	}
 }
 

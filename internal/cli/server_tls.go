@@ -20,7 +20,7 @@ type tlsFlags struct {
 	TLSCert       string `name:"tls-cert" type:"path" placeholder:"FILE" help:"Certificate in PEM, with its chain, instead of the server's own. It is read again when it changes."`
 	TLSKey        string `name:"tls-key" type:"path" placeholder:"FILE" help:"Private key of --tls-cert, in PEM."`
 	Domain        string `placeholder:"NAME" help:"Name by which clients know the server, instead of by its key. Without --tls-cert the certificate is had by ACME; the authority connects to port 443 of the name, and its terms are agreed to."`
-	ACMEDirectory string `name:"acme-directory" default:"${acme_directory}" placeholder:"URL" help:"ACME authority (default: ${default})."`
+	ACMEDirectory string `name:"acme-directory" default:"${acme_directory}" placeholder:"URL" help:"ACME authority (default: that of Let's Encrypt)."`
 	ACMERoots     string `name:"acme-roots" type:"path" placeholder:"FILE" help:"Certificates in PEM that the authority's own is checked against (default: the system's)."`
 }
 

@@ -1,9 +1,12 @@
 package cli
 
 import (
+	"io"
 	"os"
 	"strings"
 	"testing"
+
+	"sealpost/internal/terminal"
 )
 
 // The parser's own texts are for who writes a program; these are what a person gets
@@ -42,4 +45,29 @@ func TestUsageErrors(t *testing.T) {
 			}
 		})
 	}
+}
+
+// No line of help is wider than a usual terminal.
+func TestHelpWidth(t *testing.T) {
+	t.Setenv("COLUMNS", "80")
+	var look func(words []string)
+	look = func(words []string) {
+		var stdout strings.Builder
+		env := &environment{ctx: t.Context(), stdin: os.Stdin, stdout: &stdout, stderr: io.Discard}
+		if status := run(env, append(words, "--help")); status != exitOK {
+			t.Fatalf("%q: exit status %d", words, status)
+		}
+		_, below, _ := strings.Cut(stdout.String(), "\nCommands:\n")
+		for line := range strings.Lines(below) {
+			if name, ok := strings.CutPrefix(line, "  "); ok && !strings.HasPrefix(name, " ") {
+				look(strings.Fields(name)[:len(words)+1])
+			}
+		}
+		for line := range strings.Lines(stdout.String()) {
+			if width := terminal.Width(strings.TrimSuffix(line, "\n")); width > 80 {
+				t.Errorf("%q: %d columns: %s", words, width, line)
+			}
+		}
+	}
+	look(nil)
 }
