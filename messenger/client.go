@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"path/filepath"
 	"sync"
 	"time"
 
@@ -89,7 +88,7 @@ func openLocked(ctx context.Context, options Options, p protection) (*Client, er
 	if _, err := removeStrayKey(options.Dir, p); err != nil {
 		return nil, err
 	}
-	store, err := openStore(ctx, filepath.Join(options.Dir, databaseFileName), key)
+	store, err := openExisting(ctx, options.Dir, key)
 	if err != nil {
 		return nil, err
 	}

@@ -134,7 +134,7 @@ func (d *doctor) files() {
 		}
 	}
 	if open > 0 {
-		d.note("files", Repaired, "others could read %d files of the profile in %s; now only you can", open, d.dir)
+		d.note("files", Repaired, "files of the profile in %s that others could read: %d; now only you can", d.dir, open)
 		return
 	}
 	d.note("files", Sound, "only you can read the files of the profile in %s", d.dir)
@@ -179,7 +179,7 @@ func (d *doctor) protection(unlock Unlocker, p protection) []byte {
 // database reads all of it, and says whether it can be opened.
 func (d *doctor) database(ctx context.Context, key []byte) bool {
 	path := filepath.Join(d.dir, databaseFileName)
-	if _, err := os.Stat(path); err != nil {
+	if isLost(path) {
 		d.note("database", Broken, "%s is lost: restore it from a backup", path)
 		return false
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -153,6 +154,7 @@ func TestDiagnoseWhatCannotBeOpened(t *testing.T) {
 		"other unlocker": {func(_ *testing.T, o *Options) { o.Unlock = Passphrase([]byte("x")) }, "protection"},
 		"key file":       {func(_ *testing.T, o *Options) { os.Remove(filepath.Join(o.Dir, keyFileName)) }, "protection"},
 		"no database":    {func(_ *testing.T, o *Options) { os.Remove(filepath.Join(o.Dir, databaseFileName)) }, "database"},
+		"empty database": {func(_ *testing.T, o *Options) { os.Truncate(filepath.Join(o.Dir, databaseFileName), 0) }, "database"},
 		"other database": {func(_ *testing.T, o *Options) {
 			os.WriteFile(filepath.Join(o.Dir, databaseFileName), bytes.Repeat([]byte{7}, 8192), 0o600)
 		}, "database"},
@@ -164,6 +166,67 @@ func TestDiagnoseWhatCannotBeOpened(t *testing.T) {
 			test.spoil(t, &options)
 			wantFindings(t, options, map[string]FindingState{test.check: Broken})
 		})
+	}
+}
+
+// A profile whose database is lost does not get an empty one, over which nobody would
+// see any more that it is lost.
+func TestLostDatabaseIsNotMadeAnew(t *testing.T) {
+	for name, lose := range map[string]func(path string) error{
+		"removed": os.Remove, "emptied": func(path string) error { return os.Truncate(path, 0) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			alice := shelf(t)
+			alice.stop()
+			path := filepath.Join(alice.options.Dir, databaseFileName)
+			if err := lose(path); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := Open(testContext(t), alice.options); !errors.Is(err, ErrDamaged) {
+				t.Errorf("opening it gives %v", err)
+			}
+			if err := ChangeProtection(testContext(t), alice.options, Passphrase([]byte("correct horse"))); !errors.Is(err, ErrDamaged) {
+				t.Errorf("changing its protection gives %v", err)
+			}
+			if info, err := os.Stat(path); err == nil && info.Size() > 0 {
+				t.Errorf("there is a database of %d bytes", info.Size())
+			}
+			states := findings(t, alice.options)
+			if states["database"] != Broken || states["protection"] != Attention {
+				t.Errorf("the diagnosis is %v", states)
+			}
+		})
+	}
+}
+
+// What is said about damage says something about it, and each thing once.
+func TestDamageIsSaidInOneLine(t *testing.T) {
+	alice := shelf(t)
+	everyKind(t, alice)
+	alice.stop()
+	path := filepath.Join(alice.options.Dir, databaseFileName)
+	whole, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for at := 0; at < len(whole); at += 4096 {
+		spoilt := bytes.Clone(whole)
+		spoilt[at+2048] ^= 1
+		if err := os.WriteFile(path, spoilt, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range Diagnose(testContext(t), alice.options) {
+			if strings.Contains(f.Text, "***") || strings.Contains(f.Text, "\n") || strings.Count(f.Text, "opening the database") > 1 {
+				t.Errorf("page %d: %q", at/4096, f.Text)
+			}
+		}
+		if c, err := Open(testContext(t), alice.options); err == nil {
+			if err := c.Close(); err != nil {
+				t.Error(err)
+			}
+		} else if strings.Contains(err.Error(), "***") || strings.Count(err.Error(), "opening the database") > 1 {
+			t.Errorf("page %d: %v", at/4096, err)
+		}
 	}
 }
 

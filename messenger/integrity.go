@@ -58,11 +58,20 @@ func quickCheck(ctx context.Context, db *sql.DB, table string) error {
 			return describeDamage(err)
 		}
 		if line != "ok" {
-			first, _, _ := strings.Cut(line, "\n")
-			return fmt.Errorf("%w: %s", ErrDamaged, first)
+			return fmt.Errorf("%w: %s", ErrDamaged, firstFault(line))
 		}
 	}
 	return describeDamage(rows.Err())
+}
+
+// firstFault returns the first line of what SQLite found, without the heading above it.
+func firstFault(found string) string {
+	for line := range strings.Lines(found) {
+		if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "***") {
+			return line
+		}
+	}
+	return strings.TrimSpace(found)
 }
 
 // describeDamage makes ErrDamaged of what SQLite says of a damaged file.

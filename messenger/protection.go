@@ -38,7 +38,7 @@ func changeLocked(ctx context.Context, options Options, before protection, to Un
 		return err
 	}
 	// A key that opens nothing must not take the place of one that does.
-	store, err := openStore(ctx, filepath.Join(options.Dir, databaseFileName), key)
+	store, err := openExisting(ctx, options.Dir, key)
 	if err != nil {
 		return err
 	}

@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -31,6 +32,21 @@ type store struct {
 	writer *sql.DB
 	reader *sql.DB
 	fault  func() error // asked before and after each commit; nil but in tests
+}
+
+// openExisting opens the database of a profile. One that is lost is not made anew: an
+// empty one in its place would hide that.
+func openExisting(ctx context.Context, dir string, key []byte) (*store, error) {
+	path := filepath.Join(dir, databaseFileName)
+	if isLost(path) {
+		return nil, fmt.Errorf("%w: %s is lost", ErrDamaged, databaseFileName)
+	}
+	return openStore(ctx, path, key)
+}
+
+func isLost(path string) bool {
+	info, err := os.Stat(path)
+	return errors.Is(err, fs.ErrNotExist) || (err == nil && info.Size() == 0)
 }
 
 // openStore opens or makes the database and brings its schema up to date. The
@@ -118,11 +134,11 @@ func openPool(path string, key []byte, connections int, more string) (*sql.DB, e
 // the statement from errors, for one of them holds the key.
 func describeSQLite(err error) error {
 	if isDamage(err) {
-		return fmt.Errorf("opening the database: %w", ErrDamaged)
+		return ErrDamaged
 	}
 	var failure *sqlite3.Error
 	if errors.As(err, &failure) {
-		return fmt.Errorf("opening the database: %w", failure.ExtendedCode())
+		return failure.ExtendedCode()
 	}
 	return err
 }
