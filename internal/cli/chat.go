@@ -34,7 +34,7 @@ type chat struct {
 	open     map[messenger.MessageID]sent              // what others have not read yet
 	offered  map[identity.Username]identity.AccountKey // changed keys that /accept showed
 	numbered []messenger.MessageID                     // what the numbers of the last /history stand for
-	seen     map[messenger.RowID]appearance            // of what is on the screen
+	seen     shownMessages                             // what is on the screen
 }
 
 // sent is what the chat remembers of a message that it sent.
@@ -52,7 +52,7 @@ func newChat(s *session, lines *terminal.Lines, options []messenger.ContactOptio
 		last:    map[messenger.ConversationID]sent{},
 		open:    map[messenger.MessageID]sent{},
 		offered: map[identity.Username]identity.AccountKey{},
-		seen:    map[messenger.RowID]appearance{},
+		seen:    shownMessages{},
 	}
 }
 
@@ -222,7 +222,7 @@ func (c *chat) send(text string, options ...messenger.SendOption) error {
 	if err != nil {
 		return c.complain(err)
 	}
-	c.remember(row)
+	c.seen.remember(row)
 	if !c.lines.Interactive() {
 		return nil
 	}

@@ -266,7 +266,7 @@ func (c *chat) history() error {
 // showNumbered shows rows, and gives a number to each that can be answered.
 func (c *chat) showNumbered(rows []row) error {
 	for _, r := range rows {
-		c.remember(r.Message)
+		c.seen.remember(r.Message)
 		text := messageLines(r, time.Now())
 		if r.Kind == messenger.KindText {
 			c.numbered = append(c.numbered, r.ID)

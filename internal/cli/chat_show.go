@@ -3,37 +3,14 @@ package cli
 import (
 	"context"
 	"fmt"
-	"hash/maphash"
-	"slices"
 	"time"
 
-	"sealpost/internal/terminal"
 	"sealpost/messenger"
 )
 
-// An appearance is how a message looked when it was shown, to tell what changed.
-type appearance struct {
-	text      uint64 // a hash
-	deleted   bool
-	reactions []messenger.Reaction
-}
-
-var appearanceSeed = maphash.MakeSeed()
-
-// maxSeen bounds the messages that the chat can tell changes of. Older ones are
-// shown again whole.
-const maxSeen = 10000
-
-func (c *chat) remember(m messenger.Message) {
-	if len(c.seen) >= maxSeen {
-		clear(c.seen)
-	}
-	c.seen[m.Row] = appearance{text: maphash.String(appearanceSeed, m.Text), deleted: m.Deleted, reactions: m.Reactions}
-}
-
 // show prints a row.
 func (c *chat) show(r row) error {
-	c.remember(r.Message)
+	c.seen.remember(r.Message)
 	return c.lines.Print(messageLines(r, time.Now()), messageIndent)
 }
 
@@ -95,65 +72,9 @@ func (c *chat) showRequest(v messenger.Conversation) error {
 
 // showChange says what became of a message that was shown before.
 func (c *chat) showChange(event messenger.MessageChanged) error {
-	before, known := c.seen[event.Message.Row]
-	if event.Gone {
-		delete(c.seen, event.Message.Row)
-		if !known {
-			return nil
-		}
-		v, err := c.Conversation(c.ctx, event.Message.Conversation)
-		if err != nil {
-			return err
-		}
-		where := "with"
-		if v.Kind == messenger.Group {
-			where = "in"
-		}
-		return c.print("-- a message %s %s has disappeared --", where, title(v))
+	changed, err := c.seen.change(c.ctx, c.Client, event)
+	if err != nil || changed == nil {
+		return err
 	}
-	rows, err := rowsOf(c.ctx, c.Client, []messenger.Message{event.Message})
-	if err != nil || !event.Message.Read {
-		return err // what is unread is shown as it is
-	}
-	r := rows[0]
-	c.remember(r.Message)
-	where := ""
-	if r.in.Kind == messenger.Group {
-		where = " in " + title(r.in)
-	}
-	switch {
-	case !known:
-		return c.lines.Print(messageLines(r, time.Now()), messageIndent)
-	case r.Deleted && !before.deleted:
-		return c.print("-- %s took a message%s back --", r.who(), where)
-	case maphash.String(appearanceSeed, r.Text) != before.text:
-		return c.lines.Print(messageLines(r, time.Now()), messageIndent)
-	}
-	return c.showReactions(r, before.reactions, where)
-}
-
-func (c *chat) showReactions(r row, before []messenger.Reaction, where string) error {
-	for _, reaction := range r.Reactions {
-		if !slices.Contains(before, reaction) {
-			if err := c.showReaction(r, reaction, "reacts with", where); err != nil {
-				return err
-			}
-		}
-	}
-	for _, reaction := range before {
-		if !slices.Contains(r.Reactions, reaction) {
-			if err := c.showReaction(r, reaction, "takes back", where); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-func (c *chat) showReaction(r row, reaction messenger.Reaction, verb, where string) error {
-	who := row{Message: messenger.Message{Sender: reaction.Sender}, self: r.self}.who()
-	if who == "you" {
-		verb = map[string]string{"reacts with": "react with", "takes back": "take back"}[verb]
-	}
-	return c.lines.Print(fmt.Sprintf("-- %s %s %s%s --\n      %s", who, verb, terminal.Printable(reaction.Emoji), where, quote(r)), messageIndent)
+	return c.lines.Print(changed.lines, messageIndent)
 }

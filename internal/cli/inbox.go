@@ -12,15 +12,15 @@ import (
 
 type inboxCommand struct {
 	profileFlags
-	Follow bool `help:"Go on, and print messages as they come, until Ctrl-C."`
+	Follow bool `help:"Go on, and print messages as they come, and what changes in those shown, until Ctrl-C."`
 	JSON   bool `name:"json" help:"Print each message as a line of JSON."`
 }
 
 // Help is shown by inbox --help.
 func (*inboxCommand) Help() string {
-	return `Prints, oldest first, what came in and was not shown before, here or in the chat, and then who wants to write to you and is no contact yet. A message counts as shown once it is written out: where that breaks off, it comes again the next time.
+	return `Prints, oldest first, what came in and was not shown before, here or in the chat, and then who wants to write to you and is no contact yet. A message counts as shown once it is written out: where that breaks off, it comes again the next time. With --follow, edits, reactions, and messages that are taken back or disappear are told as they happen; those of other times are seen in the chat.
 
-With --json a line holds: kind ("text", "gap", "key-changed", "key-accepted", "members", "warning", "request"), conversation (its id), conversation_kind ("direct" or "group"), group (its name), from, received, and by kind id, text, time (as the sender says), reply_to, edited, deleted, reactions, expires_after (seconds after reading); missing (how many messages have not arrived); key; safety_number and waiting (how many messages wait) of a request. Times are RFC 3339 in UTC. More fields may come.`
+With --json a line holds: kind ("text", "gap", "key-changed", "key-accepted", "members", "warning", "request", "changed", "disappeared"), conversation (its id), conversation_kind ("direct" or "group"), group (its name), from, received, and by kind id, text, time (as the sender says), reply_to, edited, deleted, reactions, expires_after (seconds after reading); missing (how many messages have not arrived); key; safety_number and waiting (how many messages wait) of a request. A "changed" line is a text that was shown before, as it is now; a "disappeared" one has no text. Times are RFC 3339 in UTC. More fields may come.`
 }
 
 // inboxLine is a line of inbox --json.
@@ -79,9 +79,21 @@ func (c *inboxCommand) Run(env *environment) (err error) {
 	if err != nil {
 		return err
 	}
+	seen := shownMessages{}
+	if c.Follow { // before the line is up, which brings changes
+		err = recent(env.ctx, client, func(m messenger.Message) error {
+			if m.Read {
+				seen.remember(m)
+			}
+			return nil
+		})
+	}
+	if err != nil {
+		return errors.Join(err, client.Close())
+	}
 	s := start(env.ctx, client)
 	defer func() { err = errors.Join(err, s.close()) }()
-	p := inboxPrinter{inboxCommand: c, session: s, out: env.stdout, shown: make(map[messenger.ConversationID]bool)}
+	p := inboxPrinter{inboxCommand: c, session: s, out: env.stdout, shown: make(map[messenger.ConversationID]bool), seen: seen}
 	if err := p.messages(); err != nil {
 		return err
 	}
@@ -97,11 +109,13 @@ type inboxPrinter struct {
 	*session
 	out   io.Writer
 	shown map[messenger.ConversationID]bool // requests
+	seen  shownMessages
 }
 
 // messages writes out what is unread.
 func (p *inboxPrinter) messages() error {
 	return p.cause(showUnread(p.ctx, p.Client, func(r row) error {
+		p.seen.remember(r.Message)
 		if p.JSON {
 			return printJSON(p.out, newInboxLine(r))
 		}
@@ -134,6 +148,47 @@ func (p *inboxPrinter) everything() error {
 	return p.requests()
 }
 
+// recentRows is of how many messages of each conversation it is known how they
+// looked before. Older ones are shown again whole when they change.
+const recentRows = 100
+
+// recent calls do for the last messages of each conversation.
+func recent(ctx context.Context, client *messenger.Client, do func(messenger.Message) error) error {
+	conversations, err := client.Conversations(ctx)
+	if err != nil {
+		return err
+	}
+	for _, v := range conversations {
+		messages, err := client.Messages(ctx, v.ID, recentRows)
+		if err != nil {
+			return err
+		}
+		for _, m := range messages {
+			if err := do(m); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// changed writes out what became of a message that was shown before.
+func (p *inboxPrinter) changed(event messenger.MessageChanged) error {
+	change, err := p.seen.change(p.ctx, p.Client, event)
+	if err != nil || change == nil {
+		return p.cause(err)
+	}
+	if !p.JSON {
+		return printLines(p.out, change.lines, messageIndent)
+	}
+	line := newInboxLine(change.row)
+	line.Kind = "changed"
+	if change.gone {
+		line.Kind = "disappeared"
+	}
+	return printJSON(p.out, line)
+}
+
 // follow prints until somebody ends it.
 func (p *inboxPrinter) follow() error {
 	if err := p.requests(); err != nil {
@@ -152,9 +207,21 @@ func (p *inboxPrinter) follow() error {
 }
 
 func (p *inboxPrinter) react(event messenger.Event) error {
-	switch event.(type) {
-	case messenger.MessageReceived, messenger.KeyChanged, messenger.Lagged:
+	switch event := event.(type) {
+	case messenger.MessageReceived, messenger.KeyChanged:
 		return p.messages()
+	case messenger.MessageChanged:
+		return p.changed(event)
+	case messenger.Lagged:
+		if err := p.messages(); err != nil {
+			return err
+		}
+		return p.cause(recent(p.ctx, p.Client, func(m messenger.Message) error {
+			if _, known := p.seen[m.Row]; !known {
+				return nil
+			}
+			return p.changed(messenger.MessageChanged{Message: m})
+		}))
 	case messenger.CaughtUp:
 		return p.requests()
 	case messenger.RequestReceived, messenger.ConversationChanged:
