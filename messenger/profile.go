@@ -41,6 +41,23 @@ func Exists(dir string) bool {
 	return err == nil
 }
 
+// Profiles returns the names of the profiles that there are, sorted, and none where
+// they cannot be listed.
+func Profiles() []string {
+	dir := filepath.Join(xdg.DataHome, "sealpost", "profiles")
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil
+	}
+	var names []string
+	for _, entry := range entries {
+		if name := entry.Name(); profileNamePattern.MatchString(name) && Exists(filepath.Join(dir, name)) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
 // Protection tells how an existing profile is protected. The error is
 // [ErrNoProfile], [ErrNewerProfile] or [ErrDamaged].
 func Protection(dir string) (ProtectionKind, error) {

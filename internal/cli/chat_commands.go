@@ -50,7 +50,7 @@ var chatHints = map[string]string{
 	"NOT_A_GROUP":          "/group NAME USER... makes a group",
 	"NOT_ADMIN":            "/members says who is an administrator",
 	"NOT_A_MEMBER":         "/members says who is",
-	"SELF":                 "/leave takes you out of a group",
+	"UNKNOWN_CONTACT":      "/who lists those that you have",
 	"UNKNOWN_MESSAGE":      "it may have disappeared; /history shows those that are there",
 }
 
@@ -87,7 +87,7 @@ func init() { // the commands mention the table
 }
 
 func (c *chat) command(name, argument string) error {
-	do, ok := chatCommands[name]
+	do, ok := chatCommands[strings.ToLower(name)]
 	if !ok {
 		return c.complain(noChatCommand(name))
 	}
@@ -128,6 +128,9 @@ func (c *chat) choose(argument string) error {
 		return chatUsage("/to NAME, or /to +NAME for a group")
 	}
 	t, err := parseTarget(argument)
+	if name, _, more := strings.Cut(argument, " "); more && err != nil && !strings.HasPrefix(argument, "+") {
+		return &userError{status: exitUsage, code: "USAGE", err: errors.New("/to takes one name, and no text"), hint: "type /to " + name + ", and the text on the next line"}
+	}
 	if err != nil {
 		return err
 	}

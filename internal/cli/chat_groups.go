@@ -44,6 +44,9 @@ func (c *chat) makeGroup(argument string) error {
 	if err != nil {
 		return err
 	}
+	if err := unusedName(c.ctx, c.Client, name); err != nil {
+		return err
+	}
 	return c.within(func(ctx context.Context) error {
 		v, err := c.CreateGroup(ctx, name, users, c.options...)
 		if err != nil {
@@ -85,6 +88,9 @@ func (c *chat) remove(argument string) error {
 }
 
 func (c *chat) rename(argument string) error {
+	if argument == "" {
+		return chatUsage("/rename NAME")
+	}
 	name, err := parseGroupName(strings.TrimPrefix(argument, "+"))
 	if err != nil {
 		return err
@@ -93,6 +99,9 @@ func (c *chat) rename(argument string) error {
 }
 
 func (c *chat) expire(argument string) error {
+	if argument == "" {
+		return chatUsage("/expire TIME, such as 8h or 7d, or off")
+	}
 	after, err := parseExpiry(argument)
 	if err != nil {
 		return err

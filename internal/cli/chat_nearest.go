@@ -6,7 +6,7 @@ import "errors"
 // command that does it here.
 var chatWords = map[string]string{
 	"contacts": "who", "list": "who", "groups": "who", "inbox": "history", "invite": "add", "kick": "remove", "msg": "to", "send": "to",
-	"join": "accept", "verify": "safety", "delete": "unsend", "exit": "quit", "bye": "quit", "create": "group",
+	"join": "accept", "verify": "safety", "delete": "unsend", "exit": "quit", "bye": "quit", "create": "group", "unblock": "to",
 }
 
 // noChatCommand says that there is no such command, and which one may be meant.

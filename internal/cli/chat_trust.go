@@ -129,6 +129,9 @@ func (c *chat) decline(argument string) error {
 }
 
 func (c *chat) block(argument string) error {
+	if argument == "" {
+		return chatUsage("/block NAME")
+	}
 	name, err := parseUser(argument)
 	if err != nil {
 		return err

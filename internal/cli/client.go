@@ -2,6 +2,8 @@ package cli
 
 import (
 	"errors"
+	"fmt"
+	"strings"
 
 	"sealpost/internal/terminal"
 	"sealpost/messenger"
@@ -38,13 +40,33 @@ func (c *clientCommand) Run(env *environment) (err error) {
 	return newChat(s, lines, c.options()).run()
 }
 
+// rightServer closes a client that is not of the server that is wanted.
+func (c *clientCommand) rightServer(client *messenger.Client) error {
+	if c.Server == "" {
+		return nil
+	}
+	wanted, err := parseServer(c.Server)
+	if has := client.Self().Server; err == nil && !strings.EqualFold(has, wanted) {
+		err = &userError{status: exitUsage, code: "OTHER_SERVER", err: fmt.Errorf("profile %s is of the server %s, not of %s", c.Profile, has, wanted),
+			hint: "leave out --server, or make another profile with --profile and another name"}
+	}
+	if err != nil {
+		return errors.Join(err, client.Close())
+	}
+	return nil
+}
+
 func (c *clientCommand) openOrCreate(env *environment, console *terminal.Console) (*messenger.Client, error) {
 	dir, err := messenger.ProfileDir(c.Profile)
 	if err != nil {
 		return nil, err
 	}
 	if messenger.Exists(dir) {
-		return c.open(env, console)
+		client, err := c.open(env, console)
+		if err != nil {
+			return nil, err
+		}
+		return client, c.rightServer(client)
 	}
 	return (&setup{env: env, console: console, dir: dir, server: c.Server, trust: c.policy()}).run()
 }

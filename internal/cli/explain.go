@@ -47,7 +47,7 @@ var explanations = []explanation{
 	{messenger.ErrNotYours, exitFailure, "NOT_YOURS", "choose a message that you wrote"},
 	{messenger.ErrNotFailed, exitFailure, "NOT_FAILED", "nothing has to be done: it was sent, or waits to be sent"},
 	{messenger.ErrUnknownMessage, exitFailure, "UNKNOWN_MESSAGE", "it may have disappeared; sealpost search finds those that are there"},
-	{messenger.ErrUnknownContact, exitFailure, "UNKNOWN_CONTACT", "check the name"},
+	{messenger.ErrUnknownContact, exitFailure, "UNKNOWN_CONTACT", "check the name; /who in the chat lists your contacts"},
 	{messenger.ErrSelf, exitUsage, "SELF", "name somebody else"},
 	{messenger.ErrText, exitUsage, "BAD_TEXT", "write something; - reads standard input"},
 	{messenger.ErrGroupName, exitUsage, "BAD_GROUP_NAME", "choose another name, without line breaks"},

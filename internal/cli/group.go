@@ -220,6 +220,9 @@ func (c *groupCreateCommand) Run(env *environment) error {
 		return err
 	}
 	return c.connected(env, func(s *session) error {
+		if err := unusedName(s.ctx, s.Client, name); err != nil {
+			return err
+		}
 		var v messenger.Conversation
 		err := settleChange(env, s, "making the group +"+name, func(ctx context.Context) (messenger.ConversationID, error) {
 			var err error
@@ -231,6 +234,20 @@ func (c *groupCreateCommand) Run(env *environment) error {
 		}
 		return printLines(env.stdout, fmt.Sprintf("Write to it with sealpost send %s, or in the chat after /to %s.", argument(v), title(v)), 0)
 	})
+}
+
+// unusedName refuses a name that one of our groups has: from then on, neither could be
+// named by it.
+func unusedName(ctx context.Context, client *messenger.Client, name string) error {
+	there, err := target{group: name}.find(ctx, client, messenger.Active)
+	if errors.Is(err, messenger.ErrUnknownConversation) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return &userError{status: exitFailure, code: "GROUP_EXISTS", err: fmt.Errorf("you are in a group %s already", title(there)),
+		hint: fmt.Sprintf("choose another name, or add people to it: sealpost group add %s, or /add in the chat", argument(there))}
 }
 
 type groupMembersCommand struct{ groupFlags }

@@ -52,7 +52,7 @@ func removeMembers(ctx context.Context, client *messenger.Client, id messenger.C
 	}
 	for _, name := range users {
 		if name == client.Self().Username {
-			return &userError{status: exitUsage, code: "SELF", err: messenger.ErrSelf, hint: "sealpost group leave takes you out"}
+			return &userError{status: exitUsage, code: "SELF", err: messenger.ErrSelf, hint: "leave the group instead: sealpost group leave, or /leave in the chat"}
 		}
 		if !isMember(members, name) {
 			return &userError{status: exitFailure, code: "NOT_A_MEMBER", err: fmt.Errorf("%s is not in the group", name), hint: "sealpost group members lists who is"}
@@ -137,14 +137,14 @@ func parseExpiry(s string) (time.Duration, error) {
 		if digits, ok := strings.CutSuffix(s, unit); ok {
 			n, err := strconv.ParseUint(digits, 10, 16)
 			if err != nil || n == 0 {
-				return 0, messenger.ErrExpiry
+				return 0, fmt.Errorf("%q: %w", s, messenger.ErrExpiry)
 			}
 			return time.Duration(n) * length, nil
 		}
 	}
 	d, err := time.ParseDuration(s)
 	if err != nil || d < time.Second || d%time.Second != 0 {
-		return 0, messenger.ErrExpiry
+		return 0, fmt.Errorf("%q: %w", s, messenger.ErrExpiry)
 	}
 	return d, nil
 }

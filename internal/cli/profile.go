@@ -33,7 +33,7 @@ func (f profileFlags) openWith(env *environment, console *terminal.Console) (*me
 	}
 	protection, err := messenger.Protection(dir)
 	if err != nil {
-		return nil, options, fmt.Errorf("opening profile %s: %w", f.Profile, err)
+		return nil, options, f.unopened(err)
 	}
 	for try := 1; ; try++ {
 		unlock, err := f.unlocker(env, console, protection)
@@ -51,6 +51,20 @@ func (f profileFlags) openWith(env *environment, console *terminal.Console) (*me
 		}
 		return client, options, nil
 	}
+}
+
+// unopened says why the profile cannot be opened, and which ones there are where it
+// is not one of them.
+func (f profileFlags) unopened(err error) error {
+	err = fmt.Errorf("opening profile %s: %w", f.Profile, err)
+	if !errors.Is(err, messenger.ErrNoProfile) {
+		return err
+	}
+	told := &userError{status: exitFailure, code: "NO_PROFILE", err: err, hint: fmt.Sprintf("sealpost client --profile %s makes it", f.Profile)}
+	if there := messenger.Profiles(); len(there) > 0 {
+		told.hint = fmt.Sprintf("name one with --profile (%s), or make it: sealpost client --profile %s", someNames(there), f.Profile)
+	}
+	return told
 }
 
 func (f profileFlags) unlocker(env *environment, console *terminal.Console, protection messenger.ProtectionKind) (messenger.Unlocker, error) {

@@ -117,7 +117,7 @@ func (r request) lines(command, what string) string {
 const maxNames = 5
 
 // someNames lists names, but not hundreds.
-func someNames(names []identity.Username) string {
+func someNames[T ~string](names []T) string {
 	var words []string
 	for _, name := range names[:min(len(names), maxNames)] {
 		words = append(words, string(name))

@@ -21,6 +21,9 @@ func (*retryCommand) Help() string {
 
 // Run sends it again.
 func (c *retryCommand) Run(env *environment) error {
+	if c.Timeout <= 0 {
+		return errTimeout()
+	}
 	id, err := messenger.ParseMessageID(c.Message)
 	if err != nil {
 		return &userError{status: exitUsage, code: "BAD_MESSAGE_ID", err: err,

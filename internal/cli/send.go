@@ -67,6 +67,9 @@ func printJSON(w io.Writer, value any) error {
 }
 
 func (c *sendCommand) send(env *environment, outcome *sendOutcome) (err error) {
+	if c.Timeout <= 0 {
+		return errTimeout()
+	}
 	to, err := parseTarget(c.To)
 	if err != nil {
 		return err
@@ -84,6 +87,8 @@ func (c *sendCommand) send(env *environment, outcome *sendOutcome) (err error) {
 	}
 	return c.deliver(s, to, text, outcome)
 }
+
+func errTimeout() error { return usageError(errors.New("--timeout is longer than 0, such as 10s")) }
 
 // console asks for the passphrase: a person at the keyboard, where the standard
 // input is the text.
@@ -133,7 +138,7 @@ func (c *sendCommand) deliver(s *session, to target, text string, outcome *sendO
 	err = wrap(doing, s.cause(err))
 	if errors.Is(err, messenger.ErrServerUnavailable) && !errors.Is(err, messenger.ErrTooOften) {
 		return &userError{status: exitUnavailable, code: "SERVER_UNAVAILABLE", err: err,
-			hint: "the message is not kept, for it takes the server to find somebody new: see that sealpost server runs there, and send it again"}
+			hint: "the message is not kept: see that sealpost server runs there, and send it again"}
 	}
 	if err != nil {
 		return err

@@ -99,6 +99,9 @@ var rewordings = []struct {
 	{regexp.MustCompile(`^(--\S+): expected .* value but got "EOL"`), func(found []string) string {
 		return found[1] + " needs a value"
 	}},
+	{regexp.MustCompile(`^(--\S+): expected .* value but got (".*?") .*; perhaps try (.*)\?$`), func(found []string) string {
+		return found[1] + " needs a value; if that is " + found[2] + ", type " + found[3]
+	}},
 }
 
 func prefixed(flag, text string) string {
