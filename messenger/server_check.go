@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"syscall"
 
 	"sealpost/identity"
 )
@@ -89,7 +90,7 @@ func IdentifyServer(ctx context.Context, dial DialFunc, address string) (ServerP
 	defer cancel()
 	raw, err := dialOrTCP(dial)(ctx, address)
 	if err != nil {
-		return ServerProof{}, fmt.Errorf("%w: %w", ErrServerUnavailable, err)
+		return ServerProof{}, unreached(address, err)
 	}
 	host := hostOf(address)
 	var proof ServerProof
@@ -112,7 +113,20 @@ func IdentifyServer(ctx context.Context, dial DialFunc, address string) (ServerP
 		return ServerProof{}, refused
 	}
 	if err != nil {
-		return ServerProof{}, fmt.Errorf("%w: %w", ErrServerUnavailable, err)
+		return ServerProof{}, unreached(address, err)
 	}
 	return proof, nil
+}
+
+// unreached says why a server cannot be reached, without the names of the calls that
+// found it out.
+func unreached(address string, err error) error {
+	if unknown, ok := errors.AsType[*net.DNSError](err); ok {
+		err = errors.New(unknown.Err)
+	} else if errno, ok := errors.AsType[syscall.Errno](err); ok {
+		err = errno
+	} else if _, ok := errors.AsType[tls.RecordHeaderError](err); ok {
+		err = errors.New("what answers there does not speak TLS")
+	}
+	return fmt.Errorf("%w at %s: %w", ErrServerUnavailable, address, err)
 }

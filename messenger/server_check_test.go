@@ -1,6 +1,7 @@
 package messenger
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -74,6 +75,47 @@ func TestIdentifyServer(t *testing.T) {
 	refused := wantError[*CertificateError](t, err)
 	if _, unknown := errors.AsType[x509.UnknownAuthorityError](refused); !unknown {
 		t.Errorf("the reason is %v", refused.Err)
+	}
+}
+
+// What a person gets to read of a server that is not there names the address and the
+// reason, and none of the calls.
+func TestIdentifyServerUnreachable(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			conn.Write([]byte("SSH-2.0-OpenSSH_10.0\r\n"))
+			defer conn.Close()
+		}
+	}()
+	closed, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	closed.Close()
+	noName := func(context.Context, string) (net.Conn, error) {
+		return nil, &net.OpError{Op: "dial", Net: "tcp", Err: &net.DNSError{Err: "no such host", Name: "chat", Server: "192.0.2.53:53"}}
+	}
+	for _, test := range []struct {
+		address, reason string
+		dial            DialFunc
+	}{
+		{listener.Addr().String(), "what answers there does not speak TLS", nil},
+		{closed.Addr().String(), "connection refused", nil},
+		{"chat:7443", "no such host", noName},
+	} {
+		_, err := IdentifyServer(testContext(t), test.dial, test.address)
+		if want := "the server cannot be reached at " + test.address + ": " + test.reason; !errors.Is(err, ErrServerUnavailable) || err.Error() != want {
+			t.Errorf("got %v, want %s", err, want)
+		}
 	}
 }
 

@@ -92,6 +92,7 @@ func run(env *environment, args []string) (status int) {
 	if err != nil {
 		panic(err) // the command structs are ours
 	}
+	parser.Model.HelpFlag.Help = "Show this help."
 	if len(args) == 0 {
 		args = []string{"--help"}
 	}

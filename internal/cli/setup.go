@@ -132,7 +132,7 @@ func (s *setup) askServer() (string, identity.ServerID, error) {
 		if s.server != "" || !s.env.stdinIsTerminal() || !errors.Is(err, messenger.ErrServerUnavailable) {
 			return "", identity.ServerID{}, err
 		}
-		s.say("%s", terminal.Printable(err.Error()))
+		s.say("Not so: %s. Check the address, and that sealpost server runs there.", terminal.Printable(err.Error()))
 	}
 }
 
