@@ -20,6 +20,7 @@ type connections struct {
 	limits  Limits
 	clock   func() time.Time
 	rates   *rates[netip.Prefix]
+	fresh   atomic.Int64 // those whose handshake came after the last collection of garbage
 
 	mu     sync.Mutex
 	open   map[*connection]struct{}
@@ -48,10 +49,10 @@ type connection struct {
 	secure bool
 
 	known    atomic.Bool
-	hurry    *time.Timer  // closes the connection of one who stays a stranger
-	received atomic.Int64 // bytes while the peer was a stranger
-	refused  atomic.Int32 // calls with a wrong signature
-	ended    atomic.Bool  // for a limit
+	hurry    atomic.Pointer[time.Timer] // closes the connection of one who stays a stranger
+	received atomic.Int64               // bytes while the peer was a stranger
+	refused  atomic.Int32               // calls with a wrong signature
+	ended    atomic.Bool                // for a limit
 }
 
 // Close implements net.Conn.
@@ -81,9 +82,15 @@ func (c *connection) end(limit string) {
 func (c *connection) authenticated(valid bool) {
 	switch {
 	case valid && c.known.CompareAndSwap(false, true):
-		c.hurry.Stop()
+		c.stopHurry()
 	case !valid && c.refused.Add(1) == maxRefused:
 		c.end("refused_calls")
+	}
+}
+
+func (c *connection) stopHurry() {
+	if timer := c.hurry.Swap(nil); timer != nil {
+		timer.Stop()
 	}
 }
 
@@ -94,11 +101,11 @@ const maxRefused = 16
 // add takes a connection in, or closes it where there are too many.
 func (cs *connections) add(raw net.Conn) *connection {
 	c := &connection{Conn: raw, all: cs, address: addressOf(raw.RemoteAddr())}
-	c.hurry = time.AfterFunc(cs.limits.StrangerTime, func() {
+	c.hurry.Store(time.AfterFunc(cs.limits.StrangerTime, func() {
 		if !c.known.Load() {
 			c.end("stranger_time")
 		}
-	})
+	}))
 	limit := ""
 	if cs.rates.take(cs.clock(), c.address) != nil {
 		limit = "address_connects"
@@ -124,7 +131,7 @@ func (cs *connections) add(raw net.Conn) *connection {
 }
 
 func (cs *connections) forget(c *connection) {
-	c.hurry.Stop()
+	c.stopHurry()
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
 	if _, open := cs.open[c]; open {
@@ -134,6 +141,12 @@ func (cs *connections) forget(c *connection) {
 		}
 		cs.metrics.connections.Dec()
 	}
+}
+
+func (cs *connections) len() int {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	return len(cs.open)
 }
 
 // cut closes those in their TLS handshake, who cannot have asked for anything
@@ -181,6 +194,7 @@ func (n noticing) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo,
 	c.all.mu.Lock()
 	c.secure = true
 	c.all.mu.Unlock()
+	c.all.fresh.Add(1)
 	tlsInfo, _ := info.(credentials.TLSInfo) // there is no other kind
 	return conn, connectionInfo{tlsInfo.CommonAuthInfo, c, tlsInfo.State.Version, tlsInfo.State.CurveID}, nil
 }

@@ -85,11 +85,7 @@ func (l *line) serve() error {
 	l.mu.Lock()
 	l.pumpIfNeeded()
 	l.mu.Unlock()
-	select {
-	case <-l.ended:
-	case <-l.ctx.Done():
-		l.end(l.ctx.Err())
-	}
+	<-l.ended // at the latest when the call ends: receive hears of that
 	return l.err
 }
 

@@ -71,9 +71,9 @@ type Server struct {
 	// loopbackOnly is true as long as every listener has a loopback address.
 	loopbackOnly atomic.Bool
 
-	stopSweeping context.CancelFunc
-	swept        chan struct{}
-	saved        chan struct{} // the nonces, for the last time
+	// background is what runs from New until stopBackground at the end.
+	background     sync.WaitGroup
+	stopBackground context.CancelFunc
 }
 
 // sweepInterval is how often expired envelopes are looked for.
@@ -102,8 +102,6 @@ func New(config Config) (*Server, error) {
 		rates:            newClientRates(config.Limits),
 		claims:           newClaims(config.Limits),
 		lines:            lines{lines: make(map[identity.DeviceID]*line)},
-		swept:            make(chan struct{}),
-		saved:            make(chan struct{}),
 	}
 	if s.clock == nil {
 		s.clock = time.Now
@@ -122,13 +120,11 @@ func New(config Config) (*Server, error) {
 		return nil, err
 	}
 	ctx, stop := context.WithCancel(context.Background())
-	s.stopSweeping = stop
+	s.stopBackground = stop
 	go s.writer.run()
-	go s.sweepForever(ctx)
-	go func() {
-		defer close(s.saved)
-		s.nonces.saveForever(ctx, s.store, func(err error) { s.logInternal(err) })
-	}()
+	s.background.Go(func() { s.sweepForever(ctx) })
+	s.background.Go(func() { s.collectForever(ctx) })
+	s.background.Go(func() { s.nonces.saveForever(ctx, s.store, func(err error) { s.logInternal(err) }) })
 	return s, nil
 }
 
@@ -250,14 +246,12 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	}
 	s.writer.close()
 	s.tasks.Wait() // no line is left to begin another
-	s.stopSweeping()
-	<-s.swept
-	<-s.saved
+	s.stopBackground()
+	s.background.Wait()
 	return err
 }
 
 func (s *Server) sweepForever(ctx context.Context) {
-	defer close(s.swept)
 	ticker := time.NewTicker(sweepInterval)
 	defer ticker.Stop()
 	for {
