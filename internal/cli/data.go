@@ -73,7 +73,7 @@ func explainData(dir string, err error) error {
 		explained.err = sqlite.ErrNoInvite
 		explained.code, explained.hint = "NO_INVITE", "sealpost admin invite list shows those that there are"
 	case errors.Is(err, fs.ErrNotExist):
-		explained.code, explained.hint = "NO_DATA", "no relay.db is there: name the directory where a server keeps its data"
+		explained.code, explained.hint = "NO_DATA", "name the directory where a server keeps its data (--data), or a backup of one"
 	case errors.Is(err, syscall.ENOSPC):
 		explained.code, explained.hint = "DISK_FULL", "make room, or name a directory on another disk"
 	case isUnwritable(err):

@@ -21,7 +21,7 @@ type explanation struct {
 
 var explanations = []explanation{
 	{messenger.ErrNoProfile, exitFailure, "NO_PROFILE", "run sealpost client once to choose a name and a server"},
-	{messenger.ErrProfileName, exitUsage, "BAD_PROFILE_NAME", ""},
+	{messenger.ErrProfileName, exitUsage, "BAD_PROFILE_NAME", "profiles are called such as alice or work-2"},
 	{messenger.ErrWrongPassphrase, exitFailure, "WRONG_PASSPHRASE", "try again; nothing else opens this profile"},
 	{messenger.ErrKeyring, exitFailure, "KEYRING", "log in to your desktop session, or unlock its keyring"},
 	{messenger.ErrKeyFile, exitFailure, "KEY_FILE", "the file has to be as sealpost wrote it, and readable by you alone (mode 0600)"},

@@ -40,6 +40,9 @@ func parseTarget(s string) (t target, err error) {
 // parseUser reads the name of a person, and says which one is malformed.
 func parseUser(s string) (identity.Username, error) {
 	name, err := identity.ParseAddress(s)
+	if strings.HasPrefix(s, "+") {
+		return "", &userError{status: exitUsage, code: "BAD_NAME", err: fmt.Errorf("%q is a group, and here goes a person", s), hint: "names of people look like bob or anna-k"}
+	}
 	if errors.Is(err, identity.ErrUsername) {
 		err = fmt.Errorf("%q: %w", s, err)
 	}
