@@ -7,7 +7,7 @@ const (
 	exitFailure      = 1
 	exitUsage        = 2
 	exitKeyChanged   = 3 // a contact's account key is not the pinned one; nothing was sent
-	exitUnavailable  = 4 // the server cannot be reached now; what was sent is kept in the outbox
+	exitUnavailable  = 4 // the server cannot be reached now; the error says whether a message is kept in the outbox
 	exitNotAuthentic = 5 // the file to decrypt is cut off, changed, or not signed as demanded
 )
 

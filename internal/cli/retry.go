@@ -27,7 +27,7 @@ func (c *retryCommand) Run(env *environment) error {
 	id, err := messenger.ParseMessageID(c.Message)
 	if err != nil {
 		return &userError{status: exitUsage, code: "BAD_MESSAGE_ID", err: err,
-			hint: "the error that said that it was not sent names the id, and so does search --json; in the chat, /retry needs none"}
+			hint: "the error that said that it was not sent names the id, and so does sealpost search --json WORD; in the chat, /retry needs none"}
 	}
 	return c.connected(env, func(s *session) error {
 		if err := s.Retry(s.ctx, id); err != nil {

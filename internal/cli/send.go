@@ -25,7 +25,7 @@ type sendCommand struct {
 
 // Help is shown by send --help.
 func (*sendCommand) Help() string {
-	return `Ends with status 0 once the server has the message, 3 where a key is not to be trusted, 4 where the server cannot be reached: what was written before is kept and goes out the next time. Write -- before a text that begins with a dash. Of standard input, one line end at its end is left out.
+	return `Ends with status 0 once the server has the message, 3 where a key is not to be trusted, 4 where the server cannot be reached: the message is kept and goes out the next time, except to somebody new. Write -- before a text that begins with a dash. Of standard input, one line end at its end is left out.
 
 With --json the line holds: ok (true or false), to, state ("accepted" or "queued") and id where there is a message, and after an error code, error and hint. The codes are stable: KEY_CHANGED, NOT_VERIFIED, UNKNOWN_RECIPIENT, UNKNOWN_CONVERSATION, AMBIGUOUS, NOT_ACCEPTED, CONVERSATION_CLOSED, SERVER_UNAVAILABLE, SERVER_CHANGED, TOO_LARGE, WRONG_PASSPHRASE, PROFILE_IN_USE and others.`
 }
