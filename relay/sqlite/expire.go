@@ -158,7 +158,7 @@ func (s *Store) expireRuns(before time.Time) expiryStep {
 			if err != nil {
 				return err
 			}
-			return s.writer.expireFilters.int(1, first).exec()
+			return s.writer.expireLayers.int(1, first).exec()
 		})
 		if err != nil {
 			return 0, false, err

@@ -24,15 +24,19 @@ func keysFrom(first, n int) []submissionKey {
 // TestFilterForgetsNoSubmission: over several layers, until they expire, and after
 // they were saved.
 func TestFilterForgetsNoSubmission(t *testing.T) {
-	const each, runs = minFilterLayer/2 + 1, 7
+	const each, many = minFilterLayer/2 + 1, 7
 	dir := t.TempDir()
 	s, err := Open(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer func() { s.Close() }()
-	for i := range int64(runs) {
-		s.filter.add(submissionRun{i + 1, keysFrom(int(i)*each, each)})
+	var runs []submissionRun
+	for i := range int64(many) {
+		run := submissionRun{number: i + 1, keys: keysFrom(int(i)*each, each)}
+		run.makeFilter()
+		runs = append(runs, run)
+		s.filter.add(run)
 	}
 	if len(s.filter.layers) != 3 {
 		t.Fatalf("%d layers", len(s.filter.layers))
@@ -40,12 +44,12 @@ func TestFilterForgetsNoSubmission(t *testing.T) {
 	check := func(from int64) {
 		t.Helper()
 		wrong := 0
-		for i := range int64(runs + 1) {
+		for i := range int64(many + 1) {
 			for _, key := range keysFrom(int(i)*each, each) {
-				switch found := slices.Collect(s.filter.runs(key)); {
-				case i < runs && i >= from && !slices.Contains(found, i+1):
+				switch found := slices.Collect(s.filter.mayHave(key)); {
+				case i < many && i >= from && !slices.Contains(found, i+1):
 					t.Fatalf("a submission of run %d is forgotten", i+1)
-				case i == runs && len(found) > 0:
+				case i == many && len(found) > 0:
 					wrong++
 				}
 			}
@@ -55,16 +59,19 @@ func TestFilterForgetsNoSubmission(t *testing.T) {
 		}
 	}
 	check(0)
-	if err := s.transaction(s.saveFilter); err != nil {
+	if err := s.transaction(s.saveLayers); err != nil {
 		t.Fatal(err)
 	}
 	unsaved := s.filter.layers[2]
 	s.filter.layers = nil
-	if last, err := s.loadFilter(); err != nil || last != 6 || len(s.filter.layers) != 2 {
+	if last, err := s.loadLayers(); err != nil || last != 6 || len(s.filter.layers) != 2 {
 		t.Fatalf("%d layers are read, up to run %d, %v", len(s.filter.layers), last, err)
 	}
+	for _, run := range runs[1:6] { // the first expired meanwhile
+		s.filter.addSaved(run)
+	}
 	s.filter.layers = append(s.filter.layers, unsaved)
-	check(0)
+	check(1)
 	s.filter.expire(3)
 	if len(s.filter.layers) != 2 {
 		t.Errorf("%d layers are left after the first run expired", len(s.filter.layers))
@@ -161,10 +168,11 @@ func BenchmarkFilter(b *testing.B) {
 		for range packAt {
 			run.keys = append(run.keys, next())
 		}
+		run.makeFilter()
 		f.add(run)
 	}
 	for b.Loop() {
-		for range f.runs(next()) {
+		for range f.mayHave(next()) {
 		}
 	}
 }

@@ -133,7 +133,8 @@ CREATE TABLE submission_log (
 ) STRICT;
 CREATE TABLE submission_run (
 	number INTEGER PRIMARY KEY,
-	newest INTEGER NOT NULL
+	newest INTEGER NOT NULL,
+	filter BLOB
 ) STRICT;
 CREATE TABLE submission_page (
 	number INTEGER PRIMARY KEY,
@@ -142,15 +143,15 @@ CREATE TABLE submission_page (
 	keys   BLOB NOT NULL
 ) STRICT;
 CREATE UNIQUE INDEX submission_page_first ON submission_page(run, first);
-CREATE TABLE submission_filter (
+CREATE TABLE submission_layer (
 	first_run INTEGER PRIMARY KEY,
 	last_run  INTEGER NOT NULL,
-	bits      BLOB NOT NULL
+	filter    BLOB NOT NULL
 ) STRICT;
 CREATE TEMP TABLE old AS
 	SELECT CAST(unhex(printf('%016X', mailbox)) || id AS BLOB) AS key, accepted_at FROM submission
 	UNION SELECT CAST(unhex(printf('%016X', mailbox)) || id AS BLOB), accepted_at FROM submission_recent;
-INSERT INTO submission_run SELECT 1, max(accepted_at) FROM old HAVING count(*) > 0;
+INSERT INTO submission_run SELECT 1, max(accepted_at), NULL FROM old HAVING count(*) > 0;
 INSERT INTO submission_page (run, first, keys)
 	SELECT 1, min(key), CAST(group_concat(key, '') AS BLOB)
 	FROM (SELECT key, (row_number() OVER (ORDER BY key) - 1) / 160 AS page FROM old ORDER BY key) GROUP BY page;

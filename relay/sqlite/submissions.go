@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sort"
 
+	"github.com/bits-and-blooms/bloom/v3"
 	"github.com/ncruces/go-sqlite3"
 
 	"sealpost/api"
@@ -59,7 +60,7 @@ func (s *Store) seen(key submissionKey) (bool, error) {
 	if _, ok := s.recent[key]; ok {
 		return true, nil
 	}
-	for run := range s.filter.runs(key) {
+	for run := range s.filter.mayHave(key) {
 		if found, err := s.inRun(run, key); err != nil || found {
 			return found, err
 		}
@@ -110,16 +111,25 @@ func (w *batchWrite) keepSubmissions() error {
 type submissionRun struct {
 	number int64
 	keys   []submissionKey
+	filter *bloom.BloomFilter
+}
+
+func (r *submissionRun) makeFilter() {
+	r.filter = newRunFilter(len(r.keys))
+	for i := range r.keys {
+		r.filter.Add(r.keys[i].hashedForRun())
+	}
 }
 
 // pack makes a run of all recent ids, which counts once the batch is committed.
 func (w *batchWrite) pack() error {
-	run := submissionRun{w.nextRun, slices.AppendSeq(make([]submissionKey, 0, len(w.recent)), maps.Keys(w.recent))}
+	run := submissionRun{number: w.nextRun, keys: slices.AppendSeq(make([]submissionKey, 0, len(w.recent)), maps.Keys(w.recent))}
 	slices.SortFunc(run.keys, func(a, b submissionKey) int { return bytes.Compare(a[:], b[:]) })
-	if err := w.saveFilter(); err != nil {
-		return fmt.Errorf("saving the filter of submit ids: %w", err)
+	run.makeFilter()
+	if err := w.saveLayers(); err != nil {
+		return fmt.Errorf("saving the filters of submit ids: %w", err)
 	}
-	if err := w.writer.addRun.int(1, run.number).int(2, w.batch.At.Unix()).exec(); err != nil {
+	if err := w.writer.addRun.int(1, run.number).int(2, w.batch.At.Unix()).blob(3, filterBytes(run.filter)).exec(); err != nil {
 		return fmt.Errorf("adding a run of submit ids: %w", err)
 	}
 	for page := range slices.Chunk(run.keys, pageKeys) {
@@ -136,14 +146,14 @@ func (w *batchWrite) pack() error {
 
 // forgetRecent makes memory agree with a database that has them in a run.
 func (s *Store) forgetRecent(run submissionRun) {
-	s.filter.savedFilter()
+	s.filter.savedLayers()
 	s.filter.add(run)
 	s.nextRun = run.number + 1
 	clear(s.recent)
 }
 
-// loadSubmissions reads what is known of submissions: the log, the filters that
-// were saved, and the runs after those.
+// loadSubmissions reads what is known of submissions: the log, and the filters, of
+// which those that were not saved are made again.
 func (s *Store) loadSubmissions() error {
 	err := s.writer.submissionLog.each(func(row *sqlite3.Stmt) bool {
 		unpacked(row.ColumnRawBlob(0), func(key submissionKey) { s.recent[key] = struct{}{} })
@@ -152,28 +162,51 @@ func (s *Store) loadSubmissions() error {
 	if err != nil {
 		return fmt.Errorf("reading the log of submit ids: %w", err)
 	}
-	saved, err := s.loadFilter()
+	last, err := s.loadLayers()
 	if err != nil {
 		return fmt.Errorf("reading the filters of submit ids: %w", err)
 	}
-	run := submissionRun{number: saved}
-	take := func() {
-		if len(run.keys) > 0 {
-			s.filter.add(run)
+	var runs []submissionRun
+	err = s.writer.submissionRuns.each(func(row *sqlite3.Stmt) bool {
+		run := submissionRun{number: row.ColumnInt64(0)}
+		if row.ColumnType(1) != sqlite3.NULL { // as in an older database
+			run.filter = filterFrom(row.ColumnRawBlob(1), runHashes)
 		}
-	}
-	err = s.writer.submissionPages.int(1, saved).each(func(row *sqlite3.Stmt) bool {
-		if number := row.ColumnInt64(0); number != run.number {
-			take()
-			run = submissionRun{number: number, keys: run.keys[:0]}
-		}
-		unpacked(row.ColumnRawBlob(1), func(key submissionKey) { run.keys = append(run.keys, key) })
+		runs = append(runs, run)
 		return true
 	})
 	if err != nil {
 		return fmt.Errorf("reading the runs of submit ids: %w", err)
 	}
-	take()
-	s.nextRun = run.number + 1
+	for _, run := range runs {
+		if err := s.loadRun(run, last); err != nil {
+			return fmt.Errorf("reading a run of submit ids: %w", err)
+		}
+		last = max(last, run.number)
+	}
+	s.nextRun = last + 1
+	return nil
+}
+
+// loadRun adds a run to the filter, reading its ids if need be. Those up to a number
+// are in layers that were saved.
+func (s *Store) loadRun(run submissionRun, saved int64) error {
+	if run.number > saved || run.filter == nil {
+		err := s.writer.submissionPages.int(1, run.number).each(func(row *sqlite3.Stmt) bool {
+			unpacked(row.ColumnRawBlob(0), func(key submissionKey) { run.keys = append(run.keys, key) })
+			return true
+		})
+		if err != nil {
+			return err
+		}
+	}
+	if run.filter == nil {
+		run.makeFilter()
+	}
+	if run.number > saved {
+		s.filter.add(run)
+	} else {
+		s.filter.addSaved(run)
+	}
 	return nil
 }

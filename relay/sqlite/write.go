@@ -24,10 +24,10 @@ type writer struct {
 	oldest, deleteEntry, expireInvites               statement
 	setAcked, setLastSubmit                          statement
 
-	submissionLog, logSubmissions, clearLog, expireLog statement
-	submissionPages, submissionPage, addRun, addPage   statement
-	expirePages, expireRuns, firstRun                  statement
-	filters, addFilter, expireFilters                  statement
+	submissionLog, logSubmissions, clearLog, expireLog               statement
+	submissionRuns, submissionPages, submissionPage, addRun, addPage statement
+	expirePages, expireRuns, firstRun                                statement
+	layers, addLayer, expireLayers                                   statement
 
 	group, addGroup, setGroup, addList, endList, deleteOldLists statement
 
@@ -74,18 +74,19 @@ func (w *writer) prepare() error {
 		&w.expireLog: `DELETE FROM submission_log WHERE number IN
 			(SELECT number FROM submission_log WHERE accepted_at < ? ORDER BY number LIMIT ?) RETURNING keys`,
 
-		&w.submissionPages: `SELECT run, keys FROM submission_page WHERE run > ? ORDER BY run`,
+		&w.submissionRuns:  `SELECT number, filter FROM submission_run ORDER BY number`,
+		&w.submissionPages: `SELECT keys FROM submission_page WHERE run = ? ORDER BY first`,
 		&w.submissionPage:  `SELECT keys FROM submission_page WHERE run = ? AND first <= ? ORDER BY first DESC LIMIT 1`,
-		&w.addRun:          `INSERT INTO submission_run (number, newest) VALUES (?, ?)`,
+		&w.addRun:          `INSERT INTO submission_run (number, newest, filter) VALUES (?, ?, ?)`,
 		&w.addPage:         `INSERT INTO submission_page (run, first, keys) VALUES (?, ?, ?)`,
 		&w.expirePages: `DELETE FROM submission_page WHERE number IN (SELECT submission_page.number FROM submission_run
 			JOIN submission_page ON run = submission_run.number WHERE newest < ? LIMIT ?) RETURNING keys`,
 		&w.expireRuns: `DELETE FROM submission_run WHERE newest < ?`,
 		&w.firstRun:   `SELECT coalesce(min(number), ?) FROM submission_run`,
 
-		&w.filters:       `SELECT first_run, last_run, bits FROM submission_filter ORDER BY first_run`,
-		&w.addFilter:     `INSERT INTO submission_filter (first_run, last_run, bits) VALUES (?, ?, ?)`,
-		&w.expireFilters: `DELETE FROM submission_filter WHERE last_run < ?`,
+		&w.layers:       `SELECT first_run, last_run, filter FROM submission_layer ORDER BY first_run`,
+		&w.addLayer:     `INSERT INTO submission_layer (first_run, last_run, filter) VALUES (?, ?, ?)`,
+		&w.expireLayers: `DELETE FROM submission_layer WHERE last_run < ?`,
 
 		&w.group:    `SELECT number, epoch, list, members FROM mls_group WHERE id = ?`,
 		&w.addGroup: `INSERT INTO mls_group (id, epoch, list, members) VALUES (?, ?, ?, ?)`,
