@@ -85,7 +85,7 @@ func openLocked(ctx context.Context, options Options, p protection) (*Client, er
 	if err != nil {
 		return nil, err
 	}
-	if _, err := removeStrayKey(options.Dir, p); err != nil {
+	if _, err := removeStrayKeys(options.Dir, p); err != nil {
 		return nil, err
 	}
 	store, err := openExisting(ctx, options.Dir, key)

@@ -162,12 +162,12 @@ func (d *doctor) protection(unlock Unlocker, p protection) []byte {
 		d.note("protection", Broken, "%v: without its key nothing can be read", err)
 		return nil
 	}
-	stray, err := removeStrayKey(d.dir, p)
+	stray, err := removeStrayKeys(d.dir, p)
 	switch {
 	case err != nil:
-		d.note("protection", Broken, "%v: remove %s", err, keyFileName)
+		d.note("protection", Broken, "%v: remove it", err)
 	case stray:
-		d.note("protection", Repaired, "a copy of the key lay in %s; it is removed", keyFileName)
+		d.note("protection", Repaired, "a copy of the key lay in the profile's folder; it is removed")
 	case p.Kind == ProtectionKeyFile:
 		d.note("protection", Attention, "the key lies in a file: who copies the directory can read the messages; a passphrase is safer")
 	default:

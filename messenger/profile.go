@@ -97,7 +97,8 @@ func writeProtection(dir string, p protection) error {
 
 // removeLeftovers removes every file of a profile but the lock, which is held.
 func removeLeftovers(dir string) error {
-	var errs []error
+	_, err := removeTemporary(dir)
+	errs := []error{err}
 	for _, name := range []string{
 		protectionFileName, databaseFileName, databaseFileName + "-wal", databaseFileName + "-shm",
 		databaseFileName + "-journal", keyFileName,
@@ -149,11 +150,27 @@ func readPID(path string) int {
 	return pid
 }
 
+// temporaryPrefix begins the names of files that are being written.
+const temporaryPrefix = ".new-"
+
+// removeTemporary removes what a crash left of files that were being written: one may
+// hold the key.
+func removeTemporary(dir string) (removed bool, err error) {
+	entries, err := os.ReadDir(dir)
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), temporaryPrefix) {
+			err = errors.Join(err, os.Remove(filepath.Join(dir, e.Name())))
+			removed = true
+		}
+	}
+	return removed, err
+}
+
 // writeFile writes a file of mode 0600 so that after a crash there is all of it
 // or none.
 func writeFile(path string, content []byte) error {
 	dir := filepath.Dir(path)
-	f, err := os.CreateTemp(dir, ".new-*") // mode 0600
+	f, err := os.CreateTemp(dir, temporaryPrefix+"*") // mode 0600
 	if err != nil {
 		return err
 	}

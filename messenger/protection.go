@@ -61,18 +61,20 @@ func changeLocked(ctx context.Context, options Options, before protection, to Un
 	return nil
 }
 
-// removeStrayKey removes a key file that a change of the protection, cut short by a
-// crash, left beside a profile that is not protected by it.
-func removeStrayKey(dir string, p protection) (removed bool, err error) {
-	if p.Kind == ProtectionKeyFile {
-		return false, nil
-	}
-	err = os.Remove(filepath.Join(dir, keyFileName))
-	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil
+// removeStrayKeys removes what a change of the protection, cut short by a crash, left: a
+// key file beside a profile that is not protected by it, or one that was being written.
+func removeStrayKeys(dir string, p protection) (removed bool, err error) {
+	removed, err = removeTemporary(dir)
+	if p.Kind != ProtectionKeyFile {
+		switch gone := os.Remove(filepath.Join(dir, keyFileName)); {
+		case gone == nil:
+			removed = true
+		case !errors.Is(gone, fs.ErrNotExist):
+			err = errors.Join(err, gone)
+		}
 	}
 	if err != nil {
-		return false, fmt.Errorf("removing a key file that is not used: %w", err)
+		return removed, fmt.Errorf("removing a key file that is not used: %w", err)
 	}
-	return true, nil
+	return removed, nil
 }

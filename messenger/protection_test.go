@@ -152,3 +152,36 @@ func TestStrayKeyIsRemoved(t *testing.T) {
 		t.Errorf("the key lies there still: %v", err)
 	}
 }
+
+// Killed in the middle of writing a key file, it leaves one under a name of the moment.
+func TestHalfWrittenKeyIsRemoved(t *testing.T) {
+	for name, look := range map[string]func(*testing.T, *person){
+		"opening": func(_ *testing.T, p *person) { p.restart() },
+		"diagnosing": func(t *testing.T, p *person) {
+			wantFindings(t, p.options, map[string]FindingState{"protection": Repaired})
+		},
+		"beginning anew": func(t *testing.T, p *person) {
+			if err := removeLeftovers(p.options.Dir); err != nil {
+				t.Error(err)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			alice := shelf(t)
+			alice.stop()
+			secret := cheapPassphrase("secret")
+			if err := ChangeProtection(testContext(t), alice.options, secret); err != nil {
+				t.Fatal(err)
+			}
+			alice.options.Unlock = secret
+			crashed := filepath.Join(alice.options.Dir, temporaryPrefix+"123")
+			if err := os.WriteFile(crashed, []byte("a key"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			look(t, alice)
+			if left, err := filepath.Glob(filepath.Join(alice.options.Dir, ".*")); err != nil || len(left) > 0 {
+				t.Errorf("there still is %v, %v", left, err)
+			}
+		})
+	}
+}
