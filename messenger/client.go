@@ -27,7 +27,8 @@ type Client struct {
 
 	tuning tuning
 
-	written bell // rings after every write
+	written  bell // rings after every write
+	expiring bell // rings when a message began to count down
 
 	wake chan struct{} // the outbox has something new
 
@@ -93,6 +94,9 @@ func openLocked(ctx context.Context, options Options, p protection) (*Client, er
 		return nil, err
 	}
 	c, err := newClient(ctx, options, store)
+	if err == nil {
+		_, err = c.expire(ctx) // before anybody can look
+	}
 	if err != nil {
 		return nil, errors.Join(err, store.close())
 	}
@@ -192,6 +196,8 @@ type unit struct {
 	now    time.Time
 	events []Event
 	wakes  bool // the outbox has something new
+	// expires: a message began to count down to when it disappears.
+	expires bool
 }
 
 func (u *unit) tell(e Event) { u.events = append(u.events, e) }
@@ -225,6 +231,9 @@ func (c *Client) commit(ctx context.Context, do func(*unit) error) error {
 	}
 	if u.wakes {
 		c.wakeOutbox()
+	}
+	if u.expires {
+		c.expiring.ring()
 	}
 	c.events.publish(u.events...)
 	c.written.ring()

@@ -224,7 +224,7 @@ func (c *Client) markRead(u *unit, row RowID) error {
 	if err != nil {
 		return fmt.Errorf("marking a row as read: %w", err)
 	}
-	u.wakes = true // for what expires
+	u.expires = true
 	if kind != KindText {
 		return nil
 	}
@@ -285,6 +285,7 @@ func addRow(u *unit, v *conversation, r messageRow) (RowID, error) {
 		state = Queued
 		if r.ttl > 0 {
 			expires = u.now.UnixMilli() + r.ttl*1000
+			u.expires = true
 		}
 	}
 	var key int64
@@ -353,6 +354,9 @@ func replaceText(u *unit, row RowID, text *string) error {
 	set, args := "text = ?, edited_at = ?", []any{"", u.now.UnixMilli(), int64(row)}
 	if text == nil {
 		set = "text = ?, edited_at = ?, deleted = 1"
+		if _, err := u.ExecContext(u, "DELETE FROM unsent WHERE message = ?", int64(row)); err != nil {
+			return fmt.Errorf("forgetting a message that failed: %w", err)
+		}
 	} else {
 		args[0] = *text
 	}
@@ -389,63 +393,4 @@ func takeReactions(u *unit, target MessageID, sender identity.Username) ([]Messa
 		}
 	}
 	return ids, rows.Err()
-}
-
-// expire deletes messages whose time is over, and returns when the next one's is.
-func (c *Client) expire(ctx context.Context) (next time.Time, err error) {
-	var first sql.NullInt64
-	if err := c.store.reader.QueryRowContext(ctx, "SELECT min(expires_at) FROM messages WHERE expires_at > 0").Scan(&first); err != nil {
-		return next, c.storeFailure(ctx, err)
-	}
-	if !first.Valid || fromMilli(first.Int64).After(c.clock()) {
-		if first.Valid {
-			next = fromMilli(first.Int64)
-		}
-		return next, nil
-	}
-	err = c.commit(ctx, func(u *unit) error {
-		gone, err := expired(u)
-		if err != nil {
-			return err
-		}
-		for _, m := range gone {
-			for _, statement := range []string{
-				"DELETE FROM reactions WHERE target = (SELECT message_id FROM messages WHERE id = ?)",
-				"UPDATE outbox SET message = NULL WHERE message = ?",
-				"DELETE FROM messages WHERE id = ?",
-			} {
-				if _, err := u.ExecContext(u, statement, int64(m.Row)); err != nil {
-					return fmt.Errorf("deleting a message: %w", err)
-				}
-			}
-			u.tell(MessageChanged{Message: m, Gone: true})
-		}
-		u.wakes = true // for those after them
-		return nil
-	})
-	return time.Time{}, err
-}
-
-func expired(u *unit) ([]Message, error) {
-	rows, err := u.QueryContext(u, `SELECT m.id, v.public_id FROM messages m JOIN conversations v ON v.id = m.conversation
-		WHERE m.expires_at > 0 AND m.expires_at <= ? LIMIT 1000`, u.now.UnixMilli())
-	if err != nil {
-		return nil, fmt.Errorf("looking for messages whose time is over: %w", err)
-	}
-	defer rows.Close()
-	var gone []Message
-	for rows.Next() {
-		var (
-			m            Message
-			conversation []byte
-		)
-		if err := rows.Scan(&m.Row, &conversation); err != nil {
-			return nil, fmt.Errorf("looking for messages whose time is over: %w", err)
-		}
-		if len(conversation) == len(m.Conversation) {
-			m.Conversation = ConversationID(conversation)
-		}
-		gone = append(gone, m)
-	}
-	return gone, rows.Err()
 }

@@ -187,7 +187,8 @@ func settle(u *unit, e *entry, reason string) error {
 	state := Accepted
 	if reason != "" {
 		state = Failed
-		if _, err := u.ExecContext(u, "INSERT INTO unsent (message, body) VALUES (?, ?) ON CONFLICT DO NOTHING", *e.message, e.body); err != nil {
+		// It may have disappeared since the entry was read.
+		if _, err := u.ExecContext(u, "INSERT INTO unsent (message, body) SELECT id, ? FROM messages WHERE id = ? AND NOT deleted ON CONFLICT DO NOTHING", e.body, *e.message); err != nil {
 			return fmt.Errorf("keeping a message that failed: %w", err)
 		}
 	}

@@ -36,13 +36,28 @@ func (c *Client) Run(ctx context.Context) error {
 	stop := context.AfterFunc(c.closing, cancel)
 	defer stop()
 
+	expired := make(chan error, 1)
+	go func() {
+		defer cancel()
+		expired <- c.keepExpiring(ctx)
+	}()
+	err := c.keepLine(ctx)
+	cancel()
+	if failed := <-expired; err == nil {
+		err = failed // which is why the line ended
+	}
+	return err
+}
+
+// keepLine is Run but for what needs no line.
+func (c *Client) keepLine(ctx context.Context) error {
 	pauses := backoff.NewExponentialBackOff()
 	pauses.InitialInterval, pauses.MaxInterval, pauses.RandomizationFactor = firstPause, longPause, 0.5
 	for forgotten := false; ; {
 		err := c.session(ctx, pauses.Reset)
 		if ctx.Err() != nil {
 			c.events.publish(ConnectionChanged{})
-			return nil
+			return nil //nolint:nilerr // the line ended because it was to
 		}
 		// A server restored from a backup may know this device no more: register
 		// at once, and bother nobody unless that does not help.
@@ -235,7 +250,7 @@ func (s *session) work(ctx context.Context) (next time.Time, err error) {
 			}
 		}
 	}
-	for _, look := range []func(context.Context) (time.Time, error){s.tend, s.expire, s.flush} {
+	for _, look := range []func(context.Context) (time.Time, error){s.tend, s.flush} {
 		at, err := look(ctx)
 		if err != nil {
 			return next, err

@@ -197,11 +197,24 @@ func fillGap(u *unit, v *conversation, s said) (messageRow, error) {
 	return messageRow{position: g.position, counter: s.counter}, nil
 }
 
+// isGone says whether a message came and is not here any more: nothing is kept for it.
+func isGone(u *unit, id MessageID) (gone bool, err error) {
+	err = u.QueryRowContext(u, `SELECT EXISTS (SELECT 1 FROM seen WHERE message_id = ?1) AND NOT EXISTS (SELECT 1 FROM messages WHERE message_id = ?1)`,
+		id[:]).Scan(&gone)
+	if err != nil {
+		return false, fmt.Errorf("looking for a message that disappeared: %w", err)
+	}
+	return gone, nil
+}
+
 // changeText applies an edit, or a deletion if text is nil, of a message by the one
 // who wrote it. What comes before its message waits for it.
 func changeText(u *unit, v *conversation, target MessageID, sender identity.Username, text *string, sentAt int64) error {
 	m, err := findMessage(u, v, target)
 	if errors.Is(err, ErrUnknownMessage) {
+		if gone, err := isGone(u, target); err != nil || gone {
+			return err
+		}
 		var waiting int
 		if err := u.QueryRowContext(u, "SELECT count(*) FROM early").Scan(&waiting); err != nil {
 			return fmt.Errorf("keeping an early edit: %w", err)
@@ -264,6 +277,9 @@ func showReactions(u *unit, v *conversation, sender identity.Username, m *conten
 		if _, err := u.ExecContext(u, "DELETE FROM reactions WHERE reaction_id = ? AND sender = ?", m.Replaces[:], string(sender)); err != nil {
 			return fmt.Errorf("replacing a reaction: %w", err)
 		}
+	}
+	if gone, err := isGone(u, target); err != nil || gone {
+		return err
 	}
 	for _, emoji := range view.Reactions {
 		if err := addReaction(u, target, sender, emoji, id); err != nil {
