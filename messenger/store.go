@@ -14,7 +14,6 @@ import (
 
 	"github.com/ncruces/go-sqlite3"
 	"github.com/ncruces/go-sqlite3/ext/fts5"
-	_ "github.com/ncruces/go-sqlite3/vfs/adiantum" // encrypts the whole file, its journal too
 )
 
 // migrations lead from one version of the schema to the next; the version, in
@@ -102,7 +101,7 @@ func openPool(path string, key []byte, connections int, more string) (*sql.DB, e
 	if err != nil {
 		return nil, fmt.Errorf("finding the database: %w", err)
 	}
-	parameters := url.Values{"vfs": {"adiantum"}, "_txlock": {"immediate"}, "modeof": {path}}
+	parameters := url.Values{"vfs": {vfsName}, "_txlock": {"immediate"}, "modeof": {path}}
 	source := url.URL{Scheme: "file", Path: filepath.ToSlash(path), RawQuery: parameters.Encode()}
 	pool, err := openCaching(source.String(), func(conn *sqlite3.Conn) error {
 		for _, statement := range []string{
