@@ -134,8 +134,30 @@ func TestRequest(t *testing.T) {
 	}
 	alice.await(alice.send(bob, "and now?"), Accepted)
 	bob.until("it came", func() bool { return slices.Contains(bob.texts(in), "and now?") })
-	if got := bob.texts(in); slices.Contains(got, "are you there?") {
-		t.Errorf("bob reads %q from whom he blocked", got)
+	wantRows(t, bob, in, "hello stranger", "and now?")
+	// She is a contact again, and learns what he reads.
+	alice.await(alice.send(bob, "welcome back"), Delivered)
+}
+
+// Nobody is made a contact by a block that is taken back.
+func TestUnblockAcceptsNobody(t *testing.T) {
+	relay := newRealRelay(t)
+	people := relay.online("alice", "bob")
+	alice, bob := people[0], people[1]
+	alice.send(bob, "hello stranger")
+	in := awaitEvent[RequestReceived](bob).Conversation.ID
+	for _, answer := range []func() error{
+		func() error { return bob.Block(testContext(t), "alice") },
+		func() error { return bob.Unblock(testContext(t), "alice") },
+	} {
+		if err := answer(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	alice.send(bob, "and now?")
+	bob.until("it is a request", func() bool { v := bob.conversation(in); return v.State == Request && v.Unread == 1 })
+	if all, err := bob.Contacts(testContext(t)); err != nil || len(all) != 1 || all[0].Accepted {
+		t.Errorf("contacts: %+v, %v", all, err)
 	}
 }
 

@@ -148,8 +148,9 @@ func (c *Client) Block(ctx context.Context, username identity.Username) error {
 	return c.setBlocked(ctx, username, true)
 }
 
-// Unblock takes Block back. The account is then no contact: what it writes is a
-// request. The error is [ErrUnknownContact].
+// Unblock takes Block back: an account that one has a conversation with is a contact
+// again, and what others write is a request. What was dropped does not come back. The
+// error is [ErrUnknownContact].
 func (c *Client) Unblock(ctx context.Context, username identity.Username) error {
 	return c.setBlocked(ctx, username, false)
 }
@@ -163,7 +164,8 @@ func (c *Client) setBlocked(ctx context.Context, username identity.Username, blo
 		return ErrUnknownContact
 	}
 	return c.commit(ctx, func(u *unit) error {
-		if _, err := u.ExecContext(u, "UPDATE contacts SET blocked = ?, accepted = 0 WHERE id = ?", blocked, known.id); err != nil {
+		if _, err := u.ExecContext(u, `UPDATE contacts SET blocked = ?1, accepted = NOT ?1 AND EXISTS (
+			SELECT 1 FROM conversations WHERE contact = contacts.id AND state = ?2) WHERE id = ?3`, blocked, int(Active), known.id); err != nil {
 			return fmt.Errorf("blocking: %w", err)
 		}
 		if !blocked {

@@ -28,7 +28,7 @@ type said struct {
 // cannot be shown.
 func (c *Client) show(u *unit, v *conversation, s said) error {
 	if s.contact != nil && s.contact.Blocked {
-		return nil // dropped, and not told to anybody
+		return countDropped(u, v, s) // and nobody is told
 	}
 	m, err := content.Parse(s.body)
 	if err != nil {
@@ -89,6 +89,16 @@ func (c *Client) show(u *unit, v *conversation, s said) error {
 		return err
 	}
 	return c.oweReceipt(u, v.id, sender, id[:], Delivered)
+}
+
+// countDropped has nobody wait, after a block was taken back, for what it dropped.
+func countDropped(u *unit, v *conversation, s said) error {
+	_, err := u.ExecContext(u, "UPDATE counters SET received = max(received, ?) WHERE conversation = ? AND device_id = ?",
+		int64(s.counter), v.id, s.sender.deviceID[:])
+	if err != nil {
+		return fmt.Errorf("counting what a block dropped: %w", err)
+	}
+	return nil
 }
 
 // textOf says what can be read of a message.

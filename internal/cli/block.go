@@ -28,13 +28,13 @@ type unblockCommand struct{ blockCommand }
 
 // Help is shown by unblock --help.
 func (*unblockCommand) Help() string {
-	return "What they write is then a request again, until you accept it."
+	return "What they write comes in again: in a conversation that you have, or as a request. What was dropped does not."
 }
 
 // Run takes a block back.
 func (c *unblockCommand) Run(env *environment) error {
 	return changeContact(env, c.profileFlags, c.Name, "unblocking", func(client *messenger.Client, name identity.Username) (string, error) {
-		return fmt.Sprintf("%s is not blocked any more. What they write is a request.", name), client.Unblock(env.ctx, name)
+		return fmt.Sprintf("%s is not blocked any more. What they write comes in again.", name), client.Unblock(env.ctx, name)
 	})
 }
 
