@@ -161,6 +161,30 @@ func TestUnblockAcceptsNobody(t *testing.T) {
 	}
 }
 
+// Who is added again after having been removed, or having left, reads that.
+func TestAddedAgainIsTold(t *testing.T) {
+	relay := newRealRelay(t)
+	people, in := circle(relay, "alice", "bob")
+	alice, bob := people[0], people[1]
+	for _, out := range []func() error{
+		func() error { return alice.RemoveMembers(testContext(t), in, []identity.Username{"bob"}) },
+		func() error { return bob.Leave(testContext(t), in) },
+	} {
+		if err := out(); err != nil {
+			t.Fatal(err)
+		}
+		alice.until("bob is out", func() bool { return alice.members(in) == "alice*" })
+		bob.until("he is out", func() bool { return bob.conversation(in).State == Closed })
+		if err := alice.AddMembers(testContext(t), in, []identity.Username{"bob"}); err != nil {
+			t.Fatal(err)
+		}
+		bob.until("he is back", func() bool { return bob.conversation(in).State == Active })
+		if rows := bob.rows(in); rows[len(rows)-1] != "[alice added you]" {
+			t.Errorf("bob reads %q", rows)
+		}
+	}
+}
+
 func TestDecline(t *testing.T) {
 	relay := newRealRelay(t)
 	people := relay.online("alice", "bob")

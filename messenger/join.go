@@ -251,6 +251,7 @@ func (s *session) join(u *unit, in incoming, mg *mls.Group, w *invitation) (int6
 	if err := s.mayJoin(u, v, before, asked, mg, w); err != nil {
 		return 0, err
 	}
+	added := before == nil || (v != nil && v.state == Closed) // and not only taken in again
 	// Whoever helped after we asked does not vouch for the group.
 	trusted := ours || (inviter.Accepted && (!asked || w.descriptor.Kind == Direct))
 	if v == nil {
@@ -312,7 +313,7 @@ func (s *session) join(u *unit, in incoming, mg *mls.Group, w *invitation) (int6
 	if err := s.afterJoining(u, v, lost, missed); err != nil {
 		return 0, err
 	}
-	return g.id, s.tellJoined(u, v, w, before)
+	return g.id, s.tellJoined(u, v, w, added)
 }
 
 // outbid deals with an invitation to a direct conversation whose group loses against
@@ -486,8 +487,8 @@ func groupsIn(u *unit, conversation int64, state groupState) ([]*group, error) {
 	return all, rows.Err()
 }
 
-func (s *session) tellJoined(u *unit, v *conversation, w *invitation, before *group) error {
-	if v.kind == Group && v.state != Closed && before == nil {
+func (s *session) tellJoined(u *unit, v *conversation, w *invitation, added bool) error {
+	if v.kind == Group && v.state != Closed && added {
 		return addNotice(u, v, KindMembers, w.inviter.username, "added you")
 	}
 	return tellConversation(u, v.id)
