@@ -80,10 +80,8 @@ func (c *Client) oweReceipt(u *unit, conversation int64, sender identity.Usernam
 		conversation*int64(lanes)+int64(laneReceipts)).Scan(&waiting); err != nil {
 		return fmt.Errorf("queueing a receipt: %w", err)
 	}
-	if _, err := u.ExecContext(u, `
-		INSERT INTO owed (conversation, message_id, state) VALUES (?, ?, ?)
-		ON CONFLICT DO UPDATE SET state = max(state, excluded.state)`, conversation, id, int(state)); err != nil {
-		return fmt.Errorf("queueing a receipt: %w", err)
+	if err := owe(u, conversation, id, state); err != nil {
+		return err
 	}
 	if waiting {
 		return nil // it will say this, too
@@ -91,6 +89,37 @@ func (c *Client) oweReceipt(u *unit, conversation int64, sender identity.Usernam
 	due := u.now.Add(upTo(c.tuning.receiptDelay))
 	return enqueue(u, entry{conversation: conversation, lane: laneReceipts, kind: entryReceipt, due: due})
 }
+
+func owe(u *unit, conversation int64, id []byte, state State) error {
+	_, err := u.ExecContext(u, `
+		INSERT INTO owed (conversation, message_id, state) VALUES (?, ?, ?)
+		ON CONFLICT DO UPDATE SET state = max(state, excluded.state)`, conversation, id, int(state))
+	if err != nil {
+		return fmt.Errorf("queueing a receipt: %w", err)
+	}
+	return nil
+}
+
+// oweAgain puts back what a receipt says that did not go out: it was sealed for an
+// epoch that was over when it came to the relay.
+func oweAgain(u *unit, conversation int64, receipt []byte) error {
+	if len(receipt) == 0 {
+		return nil
+	}
+	m, err := content.Parse(receipt)
+	if err != nil {
+		return fmt.Errorf("reading a receipt that waits: %w: %w", ErrDamaged, err)
+	}
+	for _, s := range m.View().Report {
+		if err := owe(u, conversation, s.ID[:], receiptStates[s.Status]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// receiptStates are the states that receipts tell of.
+var receiptStates = map[content.Status]State{content.StatusDelivered: Delivered, content.StatusRead: Read}
 
 // composeReceipt takes what is owed in a conversation. It returns nil if that is
 // nothing.
@@ -122,6 +151,11 @@ func composeReceipt(u *unit, conversation int64) ([]byte, error) {
 	if err := rows.Err(); err != nil || len(report) == 0 {
 		return nil, err
 	}
+	if len(report) == content.MaxElements { // there may be more
+		if err := enqueue(u, entry{conversation: conversation, lane: laneReceipts, kind: entryReceipt}); err != nil {
+			return nil, err
+		}
+	}
 	m, err := content.NewReport(report)
 	if err != nil {
 		return nil, fmt.Errorf("composing a receipt: %w", err)
@@ -132,12 +166,8 @@ func composeReceipt(u *unit, conversation int64) ([]byte, error) {
 // takeReceipts believes a member about messages of ours in this conversation only.
 func takeReceipts(u *unit, v *conversation, sender identity.Username, report content.StatusReport) error {
 	for _, s := range report {
-		state := Delivered
-		switch s.Status {
-		case content.StatusDelivered:
-		case content.StatusRead:
-			state = Read
-		default:
+		state, known := receiptStates[s.Status]
+		if !known {
 			continue
 		}
 		if _, err := u.ExecContext(u, `

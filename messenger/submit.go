@@ -225,6 +225,9 @@ func (s *session) sealContent(ctx context.Context, e *entry, v *conversation) (r
 	err = s.commit(ctx, func(u *unit) error {
 		body := e.body
 		if e.kind == entryReceipt {
+			if err := oweAgain(u, v.id, e.body); err != nil {
+				return err
+			}
 			if body, err = composeReceipt(u, v.id); err != nil {
 				return err
 			}
