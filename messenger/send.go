@@ -46,9 +46,9 @@ func (c *Client) Send(ctx context.Context, to ConversationID, text string, optio
 	}
 	var id MessageID
 	err := c.perform(ctx, to, func(u *unit, v *conversation) error {
-		expiry := time.Duration(v.expiry) * time.Second
-		if o.expiry != nil {
-			expiry = *o.expiry
+		expiry, err := expiryOf(u, v, o)
+		if err != nil {
+			return err
 		}
 		var with []content.Option
 		if expiry > 0 {
@@ -79,6 +79,38 @@ func (c *Client) Send(ctx context.Context, to ConversationID, text string, optio
 		return c.queueContent(u, v, m, id, &message)
 	})
 	return id, err
+}
+
+// expiryOf returns when a message disappears: what the person chose last counts,
+// even if that waits in the outbox before the message.
+func expiryOf(u *unit, v *conversation, o sendOptions) (time.Duration, error) {
+	if o.expiry != nil {
+		return *o.expiry, nil
+	}
+	seconds := v.expiry
+	rows, err := u.QueryContext(u, "SELECT body FROM outbox WHERE message IS NULL AND +queue = ? AND kind = ? ORDER BY id",
+		v.id*int64(lanes)+int64(laneMain), int(entryAction))
+	if err != nil {
+		return 0, fmt.Errorf("reading the changes that wait: %w", err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var body []byte
+		if err := rows.Scan(&body); err != nil {
+			return 0, fmt.Errorf("reading the changes that wait: %w", err)
+		}
+		a, err := parseAction(body)
+		if err != nil {
+			return 0, err
+		}
+		if a.Op == opExpire {
+			seconds = int64(a.Seconds)
+		}
+	}
+	if err := rows.Err(); err != nil {
+		return 0, fmt.Errorf("reading the changes that wait: %w", err)
+	}
+	return time.Duration(seconds) * time.Second, nil
 }
 
 // perform does what a person asks of a conversation, in one transaction. A refusal

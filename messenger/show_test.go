@@ -1,6 +1,7 @@
 package messenger
 
 import (
+	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -37,5 +38,33 @@ func TestDisappearingIsTold(t *testing.T) {
 	}
 	for _, p := range people {
 		p.until("the notice is there", func() bool { return slices.Contains(p.rows(in), "[bob made messages stay]") })
+	}
+}
+
+// A message that is written after messages were made to disappear does, though the
+// change waits for the server; and so does none after they were made to stay.
+func TestDisappearingWaits(t *testing.T) {
+	relay := newRealRelay(t)
+	people := relay.online("alice", "bob")
+	alice, bob := people[0], people[1]
+	befriend(alice, bob)
+	alice.await(alice.send(bob, "hi"), Delivered)
+	in := alice.direct(bob)
+	alice.offline()
+	sent := make(map[MessageID]time.Duration)
+	for _, after := range []time.Duration{time.Hour, 0, 2 * time.Hour, 0, 0} {
+		if err := alice.SetExpiry(testContext(t), in, after); err != nil {
+			t.Fatal(err)
+		}
+		sent[alice.say(in, fmt.Sprintf("%d: after %v", len(sent), after))] = after
+	}
+	alice.online()
+	for id, want := range sent {
+		alice.await(id, Delivered)
+		for _, p := range people {
+			if m, err := p.Message(testContext(t), id); err != nil || m.Expiry != want {
+				t.Errorf("%s: a message disappears after %v, %v; want %v", p.Self().Username, m.Expiry, err, want)
+			}
+		}
 	}
 }
