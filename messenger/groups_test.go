@@ -4,6 +4,7 @@ import (
 	"errors"
 	"slices"
 	"testing"
+	"time"
 
 	"sealpost/identity"
 )
@@ -298,5 +299,42 @@ func TestRemovedAdministratorComesBackWithoutRights(t *testing.T) {
 	bob.until("he is back", func() bool { return bob.members(in) == "alice* bob" })
 	if alice.hasRow(in, "[alice made bob an ordinary member]") {
 		t.Errorf("alice reads %q", alice.rows(in))
+	}
+}
+
+// A conversation that moves to another MLS group while one side blocks the other goes on
+// in it once the block is taken back.
+func TestBlockOutlastsANewGroup(t *testing.T) {
+	_, alice, bob, in := couple(t)
+	if err := bob.Block(testContext(t), "alice"); err != nil {
+		t.Fatal(err)
+	}
+	if err := alice.commit(testContext(t), func(u *unit) error {
+		v, err := alice.findConversation(u, u, in)
+		if err != nil {
+			return err
+		}
+		g, err := currentGroup(u, u, v.id)
+		if err != nil {
+			return err
+		}
+		return enqueueOnce(u, v.id, action{Op: opCreate, Users: []identity.Username{"bob"}, Over: g.incarnation}, time.Time{})
+	}); err != nil {
+		t.Fatal(err)
+	}
+	alice.await(alice.send(bob, "are you there?"), Accepted)
+	if n := alice.count("SELECT count(*) FROM groups"); n != 2 {
+		t.Fatalf("alice knows %d groups", n)
+	}
+	bob.until("it came", func() bool {
+		return bob.count("SELECT count(*) FROM groups")+bob.count("SELECT count(*) FROM unknown_groups") == 2
+	})
+	wantRows(t, bob, in, "hello")
+	if err := bob.Unblock(testContext(t), "alice"); err != nil {
+		t.Fatal(err)
+	}
+	alice.await(alice.send(bob, "and now?"), Delivered)
+	if rows := bob.rows(in); rows[len(rows)-1] != "and now?" || slices.Contains(rows, "are you there?") {
+		t.Errorf("bob reads %q", rows)
 	}
 }

@@ -231,13 +231,16 @@ func (s *session) join(u *unit, in incoming, mg *mls.Group, w *invitation) (int6
 	if err != nil {
 		return 0, err
 	}
-	ours := w.inviter.accountKey == s.self.accountKey()
-	if !ours && (inviter == nil || inviter.Blocked) {
-		return 0, noteUnwanted(u, mg.ID())
-	}
 	v, err := s.findConversation(u, u, w.conversation)
 	if err != nil && !errors.Is(err, ErrUnknownConversation) {
 		return 0, err
+	}
+	ours := w.inviter.accountKey == s.self.accountKey()
+	// A block that is taken back must not find that the other has moved on to a group
+	// that was refused: the conversation is kept, and nothing of it is shown.
+	kept := v != nil && v.kind == Direct
+	if !ours && (inviter == nil || (inviter.Blocked && !kept)) {
+		return 0, noteUnwanted(u, mg.ID())
 	}
 	before, err := findGroup(u, u, mg.ID())
 	if err != nil {
