@@ -81,6 +81,10 @@ func (d *doctor) examine(ctx context.Context, options Options) {
 	}
 	d.files()
 	p, err := readProtection(d.dir)
+	if errors.Is(err, ErrNewerProfile) {
+		d.note("protection", Broken, "%v: install it again", err)
+		return
+	}
 	if err != nil {
 		d.note("protection", Broken, "%v: restore %s from a backup", err, protectionFileName)
 		return

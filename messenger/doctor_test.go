@@ -3,6 +3,7 @@ package messenger
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -165,6 +166,35 @@ func TestDiagnoseWhatCannotBeOpened(t *testing.T) {
 			options := alice.options
 			test.spoil(t, &options)
 			wantFindings(t, options, map[string]FindingState{test.check: Broken})
+		})
+	}
+}
+
+// To restore the profile of a newer version from a backup would help nobody.
+func TestDiagnoseANewerProfile(t *testing.T) {
+	for name, age := range map[string]func(t *testing.T, dir string, p *person){
+		"protection": func(t *testing.T, dir string, _ *person) {
+			if err := writeProtection(dir, protection{Version: protectionVersion + 1, Kind: ProtectionKeyFile}); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"database": func(t *testing.T, _ string, p *person) {
+			p.restart()
+			if _, err := p.store.writer.Exec(fmt.Sprintf("PRAGMA user_version = %d", len(migrations)+1)); err != nil {
+				t.Fatal(err)
+			}
+			p.stop()
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			alice := shelf(t)
+			alice.stop()
+			age(t, alice.options.Dir, alice)
+			all := Diagnose(testContext(t), alice.options)
+			last := all[len(all)-1]
+			if last.Check != name || last.State != Broken || !strings.Contains(last.Text, "newer version") || strings.Contains(last.Text, "backup") {
+				t.Errorf("the diagnosis ends with %+v", last)
+			}
 		})
 	}
 }
