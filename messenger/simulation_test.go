@@ -90,6 +90,7 @@ type world struct {
 	devices  []*device
 	all      []ConversationID
 	last     bool // everybody has spoken after the trouble
+	blocks   bool // people block each other
 
 	mu       sync.Mutex // guards what follows
 	sent     []*sentMessage
@@ -98,10 +99,12 @@ type world struct {
 }
 
 type sentMessage struct {
-	id     MessageID
-	by     *device
-	in     ConversationID
-	number int
+	id       MessageID
+	by       *device
+	in       ConversationID
+	number   int
+	expiring bool
+	accepted bool // of one that is expiring, as last seen
 }
 
 var errCrash = errors.New("the process crashed here")
@@ -134,6 +137,13 @@ func (c *countdown) tick() error {
 	return nil
 }
 
+// dead says whether it has failed.
+func (c *countdown) dead() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.failed
+}
+
 // faultyStore is the relay's store, whose process crashes before or after a write.
 type faultyStore struct {
 	*sqlite.Store
@@ -162,6 +172,11 @@ type device struct {
 	crash    countdown
 	restored bool
 	left     map[ConversationID]bool
+
+	shown       map[MessageID]int // how often a person saw a message
+	maybeShown  map[MessageID]bool
+	blocked     map[identity.Username][]MessageID // whom it blocked, and what was there of them then
+	everBlocked bool
 
 	mu    sync.Mutex // guards what follows
 	cut   bool
@@ -213,6 +228,7 @@ func (w *world) run() {
 		w.tuning.suite = mls.DefaultCipherSuite
 	}
 	w.tuning.sealed = w.noteRoster
+	w.blocks = w.rng.IntN(3) == 0
 	w.startRelay()
 	defer func() {
 		for _, d := range w.devices {
@@ -235,6 +251,8 @@ func (w *world) run() {
 	}
 	w.heal()
 	w.check()
+	w.checkShown()
+	w.checkGone()
 }
 
 func (w *world) must(err error) {
@@ -351,7 +369,8 @@ func (d *device) options() Options {
 }
 
 func (w *world) create(name identity.Username) {
-	d := &device{w: w, name: name, dir: filepath.Join(w.dir, string(name)), left: make(map[ConversationID]bool)}
+	d := &device{w: w, name: name, dir: filepath.Join(w.dir, string(name)), left: make(map[ConversationID]bool),
+		shown: make(map[MessageID]int), maybeShown: make(map[MessageID]bool), blocked: make(map[identity.Username][]MessageID)}
 	client, err := Create(context.Background(), d.options(), NewProfile{Username: name, Server: "relay.test:7443", Fingerprint: w.server.ID()})
 	w.must(err)
 	d.run(client)
@@ -417,9 +436,16 @@ func (w *world) pick() *device { return w.devices[w.rng.IntN(len(w.devices))] }
 // step does one random thing.
 func (w *world) step() {
 	d := w.pick()
+	if w.blocks && w.rng.IntN(12) == 0 {
+		w.block(d)
+		w.sweep()
+		return
+	}
 	switch n := w.rng.IntN(100); {
-	case n < 55:
+	case n < 45:
 		w.send(d, w.all[w.rng.IntN(len(w.all))])
+	case n < 55:
+		w.read(d)
 	case n < 63:
 		w.log("%s: its line is cut", d.name)
 		d.cutLines()
@@ -476,6 +502,7 @@ func (w *world) sweep() {
 		default:
 		}
 	}
+	w.observe()
 }
 
 func (w *world) send(d *device, in ConversationID) {
@@ -491,9 +518,12 @@ func (w *world) send(d *device, in ConversationID) {
 	if err != nil {
 		return
 	}
+	m := &sentMessage{id: id, by: d, in: in, number: number}
+	own, err := d.client.Message(context.Background(), id)
+	m.expiring = err == nil && own.Expiry > 0
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.sent = append(w.sent, &sentMessage{id: id, by: d, in: in, number: number})
+	w.sent = append(w.sent, m)
 }
 
 // govern changes a group, as far as the device may.
@@ -505,7 +535,11 @@ func (w *world) govern(d *device) {
 	ctx, other := context.Background(), w.pick()
 	var err error
 	what := ""
-	switch w.rng.IntN(6) {
+	switch w.rng.IntN(8) {
+	case 6, 7:
+		in = w.all[w.rng.IntN(len(w.all))]
+		expiry := simulatedExpiries[w.rng.IntN(len(simulatedExpiries))]
+		what, err = fmt.Sprintf("lets messages disappear after %v, not", expiry), d.client.SetExpiry(ctx, in, expiry)
 	case 0, 1:
 		what, err = "adds", d.client.AddMembers(ctx, in, []identity.Username{other.name})
 	case 2:
@@ -556,6 +590,7 @@ func (w *world) heal() {
 		}
 		d.start()
 	}
+	w.unblockAll()
 	w.settle("after the trouble")
 	for _, in := range w.all {
 		for _, d := range w.devices {
@@ -566,6 +601,9 @@ func (w *world) heal() {
 	}
 	w.last = true
 	w.settle("after a last round")
+	for _, d := range w.devices {
+		w.read(d)
+	}
 }
 
 const settling = 12 * time.Hour
@@ -599,8 +637,9 @@ func (w *world) stuck() []string {
 			if w.lost(d, in) && w.expected(d, in) {
 				all = append(all, string(d.name)+" cannot follow")
 			}
-			// Who lost all knowledge of a conversation hears of it when somebody speaks.
-			if _, err := d.client.Conversation(context.Background(), in); w.last && errors.Is(err, ErrUnknownConversation) && w.counted(d, in) {
+			// Who lost all knowledge of a conversation hears of it when somebody speaks. Who
+			// blocked the one that would take it in again does not.
+			if _, err := d.client.Conversation(context.Background(), in); w.last && errors.Is(err, ErrUnknownConversation) && !d.everBlocked && w.counted(d, in) {
 				all = append(all, string(d.name)+" does not know of a conversation")
 			}
 		}
@@ -725,7 +764,7 @@ func (w *world) check() {
 	}
 	for _, m := range w.sent {
 		own, err := m.by.client.Message(context.Background(), m.id)
-		accepted := err == nil && own.State >= Accepted && own.State != Failed && !w.forgot(m.by, m.in)
+		accepted := (m.accepted || (err == nil && own.State >= Accepted && own.State != Failed)) && !w.forgot(m.by, m.in)
 		for _, d := range w.devices {
 			v := views[d][m.in]
 			n := v.rows[m.id]
@@ -734,7 +773,7 @@ func (w *world) check() {
 				w.t.Errorf("seed %d: %s shows message %d %d times", w.seed, d.name, m.number, n)
 			case n == 1 && d != m.by && !w.stranger[m.id][d.name]:
 				w.t.Errorf("seed %d: %s reads message %d, which was not for it", w.seed, d.name, m.number)
-			case n == 0 && accepted && d != m.by && w.owed(m, d) && !v.healed && !d.left[m.in] && w.stayed(d, m.in):
+			case n == 0 && !d.showed(m.id) && accepted && d != m.by && w.owed(m, d) && !v.healed && !d.left[m.in] && !d.everBlocked && w.stayed(d, m.in):
 				w.t.Errorf("seed %d: %s lacks message %d of %s in %v", w.seed, d.name, m.number, m.by.name, m.in)
 			}
 		}

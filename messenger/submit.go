@@ -254,7 +254,7 @@ func (s *session) sealContent(ctx context.Context, e *entry, v *conversation) (r
 		}
 		e.group, e.epoch, e.sealed = &g.id, g.epoch, sealed
 		ready = true
-		if s.tuning.sealed != nil && e.message != nil {
+		if s.tuning.sealed != nil && e.kind == entryContent {
 			members, err := listMembers(u, u, g.id)
 			if err != nil {
 				return err
