@@ -13,7 +13,7 @@ import (
 const MaxTextLen = content.MaxText - 512
 
 // A MessageID names a message, the same for everybody in the conversation. Its
-// text form is "message:" and 64 hexadecimal digits.
+// text form is "message:" and 64 hexadecimal digits, of which the first two are 01.
 type MessageID content.MessageID
 
 const messageIDPrefix = "message:"
@@ -25,7 +25,7 @@ func ParseMessageID(s string) (MessageID, error) {
 			return MessageID(id), nil
 		}
 	}
-	return MessageID{}, errors.New(`a message id is "message:" and 64 hexadecimal digits`)
+	return MessageID{}, errors.New(`a message id is "message:" and 64 hexadecimal digits, the first of them 01`)
 }
 
 // String returns the text form.

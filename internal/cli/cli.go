@@ -1,11 +1,13 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"syscall"
 
 	"github.com/alecthomas/kong"
@@ -43,6 +45,8 @@ type commands struct {
 	Server serverCommand `cmd:"" help:"Run the relay."`
 	Admin  adminCommand  `cmd:"" help:"Look after a server: accounts, figures, backups."`
 	Bench  benchCommand  `cmd:"" help:"Measure the relay under load."`
+
+	Version kong.VersionFlag `help:"Show which sealpost this is."`
 }
 
 // environment is what a command may touch of the world around it.
@@ -86,7 +90,7 @@ func run(env *environment, args []string) (status int) {
 		kong.Writers(env.stdout, env.stderr),
 		kong.Exit(func(code int) { panic(exitRequest(code)) }),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoExpandSubcommands: true}),
-		kong.Vars{"acme_directory": ops.LetsEncrypt},
+		kong.Vars{"acme_directory": ops.LetsEncrypt, "version": version()},
 		kong.Bind(env),
 	)
 	if err != nil {
@@ -101,6 +105,15 @@ func run(env *environment, args []string) (status int) {
 		return report(env.stderr, parseError(err))
 	}
 	return report(env.stderr, withUsage(parsed.Run(), parsed))
+}
+
+// version says which sealpost this is, as far as the build knows.
+func version() string {
+	build, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "sealpost, unknown version"
+	}
+	return fmt.Sprintf("sealpost %s (%s)", cmp.Or(build.Main.Version, "(devel)"), build.GoVersion)
 }
 
 // report prints an error as a person reads it and returns the exit status.

@@ -16,7 +16,7 @@ type decryptCommand struct {
 	Identity []string `short:"i" sep:"none" placeholder:"FILE" help:"A file with your private key (default: the key of your profile). Repeatable."`
 	From     string   `placeholder:"WHO" help:"Open only what this person signed: @name for a user of your server, or the text of an account key (account:...), which needs no server."`
 	Output   string   `short:"o" placeholder:"FILE" help:"Where to write (default: standard output). The file appears when everything in it is authenticated."`
-	Input    string   `arg:"" optional:"" placeholder:"FILE" help:"What to decrypt, binary or armored (default: standard input)."`
+	Input    string   `arg:"" optional:"" name:"file" help:"What to decrypt, binary or armored (default: standard input)."`
 
 	keysFlags
 }

@@ -15,7 +15,7 @@ type encryptCommand struct {
 	Armor  bool     `short:"a" help:"Write text that survives mail and paste, a third larger."`
 	Sign   bool     `help:"Prove that it comes from you. Plain age opens it too, but shows the signatures around the content."`
 	Output string   `short:"o" placeholder:"FILE" help:"Where to write (default: standard output). The file appears when it is complete."`
-	Input  string   `arg:"" optional:"" placeholder:"FILE" help:"What to encrypt (default: standard input)."`
+	Input  string   `arg:"" optional:"" name:"file" help:"What to encrypt (default: standard input)."`
 
 	keysFlags
 }

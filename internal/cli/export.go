@@ -11,7 +11,7 @@ type exportCommand struct {
 	profileFlags
 	Format string `default:"markdown" enum:"markdown,jsonl" help:"markdown to read, or jsonl for programs, a JSON object a line (default: ${default})."`
 	Output string `short:"o" placeholder:"FILE" help:"Where to write (default: standard output). The file appears when it is complete."`
-	From   string `arg:"" placeholder:"TARGET" help:"Which conversation: NAME for a person, +NAME for a group, or an id."`
+	From   string `arg:"" name:"target" help:"Which conversation: NAME for a person, +NAME for a group, or an id."`
 }
 
 // Help is shown by export --help.
@@ -36,7 +36,7 @@ func (c *exportCommand) Run(env *environment) error {
 		}
 		out, err := (&files{environment: env}).create(c.Output, plaintextMode)
 		if err != nil {
-			return err
+			return explainFile(err)
 		}
 		if err := client.Export(env.ctx, v.ID, format, out); err != nil {
 			return errors.Join(fmt.Errorf("exporting %s: %w", c.From, err), out.discard())

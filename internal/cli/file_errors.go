@@ -2,6 +2,7 @@ package cli
 
 import (
 	"errors"
+	"io/fs"
 
 	"sealpost/seal"
 )
@@ -23,6 +24,9 @@ var fileExplanations = []explanation{
 	{seal.ErrRecipient, exitUsage, "BAD_RECIPIENT", "a public key begins with age1pq1 or age1; @name is a user of your server"},
 	{seal.ErrMixedRecipients, exitUsage, "MIXED_RECIPIENTS", "encrypt once for each kind, or ask for age1pq1... keys (sealpost keygen makes them)"},
 	{seal.ErrRecipientCount, exitUsage, "RECIPIENTS", ""},
+	{fs.ErrExist, exitFailure, "FILE_EXISTS", "name a new file, or move that one away first"},
+	{fs.ErrNotExist, exitFailure, "NO_FILE", "check the path"},
+	{fs.ErrPermission, exitFailure, "NO_PERMISSION", "choose a place that you may read and write"},
 }
 
 // withFiles runs a file command and explains its error.

@@ -166,6 +166,9 @@ func (f *files) create(path string, mode fs.FileMode) (*output, error) {
 	temp := filepath.Join(filepath.Dir(path), ".sealpost-"+rand.Text()[:12])
 	file, err := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
 	if err != nil {
+		if failed, ok := errors.AsType[*fs.PathError](err); ok {
+			err = failed.Err // it names a file that nobody asked for
+		}
 		return nil, fmt.Errorf("writing %s: %w", path, err)
 	}
 	return &output{Writer: file, path: path, temp: file}, nil

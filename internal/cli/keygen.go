@@ -17,7 +17,7 @@ type keygenCommand struct {
 	Output     string `short:"o" placeholder:"FILE" help:"Write the private key to a new file, readable by you alone (default: standard output)."`
 	Passphrase bool   `short:"p" help:"Protect the private key with a passphrase, asked for."`
 	Convert    bool   `short:"y" help:"Make no key: print the public keys that belong to an identity file."`
-	Input      string `arg:"" optional:"" placeholder:"FILE" help:"With -y, the identity file (default: standard input)."`
+	Input      string `arg:"" optional:"" name:"file" help:"With -y, the identity file (default: standard input)."`
 }
 
 // Help is shown by --help.

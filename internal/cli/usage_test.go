@@ -38,7 +38,7 @@ func TestUsageErrors(t *testing.T) {
 		{"export --format html bob", `--format: "html" is none of markdown, jsonl`, "see sealpost export --help"},
 		{"search --limit many x", `--limit: "many" is no whole number that fits`, "see sealpost search --help"},
 		{"search --limit 0 x", "--limit is at least 1", "see sealpost search --help"},
-		{"encrypt", "missing: --recipient=KEY", "sealpost encrypt --recipient=KEY [<input>] [flags]; see sealpost encrypt --help"},
+		{"encrypt", "missing: --recipient=KEY", "sealpost encrypt --recipient=KEY [<file>] [flags]; see sealpost encrypt --help"},
 	}
 	for _, test := range tests {
 		t.Run(test.line, func(t *testing.T) {
