@@ -7,8 +7,11 @@ import (
 )
 
 const (
-	// collectInterval bounds how often garbage is collected for connections.
+	// collectInterval bounds how often garbage is collected for connections; and the
+	// work that strangers can cause so, collectRest, by how many times what the last
+	// collection took the next one waits.
 	collectInterval = time.Second
+	collectRest     = 20
 	// collectAt is how many make it worth while, at least, and collectPart which
 	// part of those that are open, as to collect costs in proportion to them.
 	collectAt   = 64
@@ -20,15 +23,17 @@ const (
 // collected as late as usual, what is kept would lie scattered in it, and the pages
 // would stay for as long as the connections do.
 func (s *Server) collectForever(ctx context.Context) {
-	ticker := time.NewTicker(collectInterval)
-	defer ticker.Stop()
+	timer := time.NewTimer(collectInterval)
+	defer timer.Stop()
 	for {
 		select {
-		case <-ticker.C:
+		case <-timer.C:
 		case <-ctx.Done():
 			return
 		}
+		began := time.Now()
 		s.conns.collect()
+		timer.Reset(max(collectInterval, collectRest*time.Since(began)))
 	}
 }
 

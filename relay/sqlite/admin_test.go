@@ -105,6 +105,10 @@ func damage(t *testing.T, dir, statements string) {
 	}
 }
 
+// aRun is a run of two submit ids.
+const aRun = `INSERT INTO submission_run VALUES (1, 5000, zeroblob(8));
+	INSERT INTO submission_page (run, first, keys) VALUES (1, CAST('first id of 24 bytes ...' AS BLOB), CAST('first id of 24 bytes ...' || 'second id of 24 bytes ..' AS BLOB));`
+
 func TestCheckFindsDamage(t *testing.T) {
 	for name, test := range map[string]struct{ statements, want string }{
 		"an orphaned payload": {`INSERT INTO payload VALUES (77, x'00')`, "1 payloads that no envelope needs"},
@@ -115,6 +119,12 @@ func TestCheckFindsDamage(t *testing.T) {
 		"a reused number":     {`UPDATE sequence_reserved SET upto = 0`, "4 envelopes with a number"},
 		"a lost list":         {`UPDATE entry SET list = 7`, "4 envelopes without the delivery list"},
 		"a lost group list":   {`INSERT INTO mls_group VALUES (1, x'01', 1, 7, x'')`, "1 groups without a delivery list"},
+		"cut submit ids":      {`UPDATE submission_log SET keys = substr(keys, 1, 23)`, "pages of submit ids that are cut"},
+		"a cut page":          {aRun + `UPDATE submission_page SET keys = substr(keys, 1, 30)`, "1 pages of submit ids that are cut"},
+		"a wrong first id":    {aRun + `UPDATE submission_page SET first = zeroblob(24)`, "1 pages of submit ids that are cut"},
+		"a lost page":         {aRun + `DELETE FROM submission_page`, "1 runs of submit ids without pages"},
+		"a cut filter":        {aRun + `UPDATE submission_run SET filter = x'00'`, "1 filters of submit ids that are cut"},
+		"a lost filter":       {`INSERT INTO submission_layer VALUES (1, 2, x'')`, "1 filters of submit ids that are cut"},
 		"a broken constraint": {`UPDATE entry SET body = NULL, shared = NULL`, "CHECK constraint failed"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -133,6 +143,22 @@ func TestCheckFindsDamage(t *testing.T) {
 				t.Errorf("something is left of the copy: %v", err)
 			}
 		})
+	}
+}
+
+// A filter that is cut would let a repeat pass for new.
+func TestOpenRefusesCutFilters(t *testing.T) {
+	for _, statements := range []string{
+		aRun + `UPDATE submission_run SET filter = x'0000'`,
+		`INSERT INTO submission_layer VALUES (1, 2, x'')`,
+	} {
+		dir := t.TempDir()
+		_, closeStore := open(t, dir)
+		closeStore()
+		damage(t, dir, statements)
+		if _, err := sqlite.Open(dir); !errors.Is(err, sqlite.ErrCorrupt) {
+			t.Errorf("%s: %v", statements, err)
+		}
 	}
 }
 

@@ -90,6 +90,14 @@ var rules = []struct {
 		"envelopes without the delivery list that was used"},
 	{2, `SELECT count(*) FROM mls_group WHERE NOT EXISTS (SELECT 1 FROM delivery_list WHERE number = list)`,
 		"groups without a delivery list"},
+	{5, `SELECT (SELECT count(*) FROM submission_log WHERE length(keys) = 0 OR length(keys) % 24)
+			+ (SELECT count(*) FROM submission_page WHERE length(keys) = 0 OR length(keys) % 24 OR first <> substr(keys, 1, 24))`,
+		"pages of submit ids that are cut"},
+	{5, `SELECT count(*) FROM submission_run WHERE NOT EXISTS (SELECT 1 FROM submission_page WHERE run = submission_run.number)`,
+		"runs of submit ids without pages"},
+	{5, `SELECT count(*) FROM (SELECT filter FROM submission_run UNION ALL SELECT filter FROM submission_layer)
+		WHERE length(filter) = 0 OR length(filter) % 8`,
+		"filters of submit ids that are cut"},
 }
 
 // checkCertificate accepts a directory without a certificate: the first start

@@ -141,42 +141,31 @@ func (s *Store) expireRuns(before time.Time) expiryStep {
 	return func(context.Context) (gone int, more bool, err error) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		deleted, first := 0, int64(0)
+		pagesGone, runsGone := 0, make(map[int64]bool)
 		err = s.transaction(func() error {
 			err := s.writer.expirePages.int(1, before.Unix()).int(2, int64(pages)).each(func(row *sqlite3.Stmt) bool {
-				deleted++
+				pagesGone++
 				gone += len(row.ColumnRawBlob(0)) / len(submissionKey{})
 				return true
 			})
-			if more = deleted == pages; more || err != nil {
-				return err
-			}
-			if err := s.writer.expireRuns.int(1, before.Unix()).exec(); err != nil {
-				return err
-			}
-			first, err = s.firstRun()
 			if err != nil {
 				return err
 			}
-			return s.writer.expireLayers.int(1, first).exec()
+			err = s.writer.expireRuns.int(1, before.Unix()).each(func(row *sqlite3.Stmt) bool {
+				runsGone[row.ColumnInt64(0)] = true
+				return true
+			})
+			if err != nil || len(runsGone) == 0 {
+				return err
+			}
+			return s.writer.expireLayers.exec()
 		})
 		if err != nil {
 			return 0, false, err
 		}
-		if !more {
-			s.filter.expire(first)
-		}
-		return gone, more, nil
+		s.filter.expire(runsGone)
+		return gone, pagesGone == pages, nil
 	}
-}
-
-// firstRun returns the number of the oldest run, or of the next where there is none.
-func (s *Store) firstRun() (number int64, err error) {
-	err = s.writer.firstRun.int(1, s.nextRun).each(func(row *sqlite3.Stmt) bool {
-		number = row.ColumnInt64(0)
-		return false
-	})
-	return number, err
 }
 
 // expireWith runs a statement that deletes what is due at a time, up to a number of

@@ -2,6 +2,8 @@ package sqlite
 
 import (
 	"encoding/binary"
+	"errors"
+	"fmt"
 	"iter"
 	"slices"
 
@@ -75,13 +77,15 @@ func (f *submissionFilter) add(run submissionRun) {
 	layer.room -= len(run.keys)
 }
 
-// addSaved takes a run of a layer that was saved.
-func (f *submissionFilter) addSaved(run submissionRun) {
+// addSaved takes a run of a layer that was saved, if there is one.
+func (f *submissionFilter) addSaved(run submissionRun) bool {
 	for i := range f.layers {
-		if layer := &f.layers[i]; layer.first <= run.number && run.number <= layer.last {
+		if layer := &f.layers[i]; layer.saved && layer.first <= run.number && run.number <= layer.last {
 			layer.runs = append(layer.runs, runFilter{run.number, run.filter})
+			return true
 		}
 	}
+	return false
 }
 
 // mayHave yields the numbers of the runs that may have an id, the latest first.
@@ -105,14 +109,16 @@ func (f *submissionFilter) mayHave(key submissionKey) iter.Seq[int64] {
 	}
 }
 
-// expire drops the layers whose runs are all before one.
-func (f *submissionFilter) expire(first int64) {
-	gone := 0
-	for gone < len(f.layers) && f.layers[gone].last < first {
-		gone++
+// expire drops runs, and the layers that have no others.
+func (f *submissionFilter) expire(gone map[int64]bool) {
+	if len(gone) == 0 {
+		return
 	}
-	clear(f.layers[:gone])
-	f.layers = f.layers[gone:]
+	for i := range f.layers {
+		layer := &f.layers[i]
+		layer.runs = slices.DeleteFunc(layer.runs, func(run runFilter) bool { return gone[run.number] })
+	}
+	f.layers = slices.DeleteFunc(f.layers, func(layer filterLayer) bool { return len(layer.runs) == 0 })
 }
 
 // saveLayers writes the layers that are full, so that a start need not make them of
@@ -140,14 +146,14 @@ func (f *submissionFilter) savedLayers() {
 // loadLayers reads the layers that were saved, and returns the number of the last
 // run in them.
 func (s *Store) loadLayers() (last int64, err error) {
+	var damaged error
 	err = s.writer.layers.each(func(row *sqlite3.Stmt) bool {
-		last = row.ColumnInt64(1)
-		s.filter.layers = append(s.filter.layers, filterLayer{
-			all: filterFrom(row.ColumnRawBlob(2), layerHashes), first: row.ColumnInt64(0), last: last, saved: true,
-		})
-		return true
+		layer := filterLayer{first: row.ColumnInt64(0), last: row.ColumnInt64(1), saved: true}
+		layer.all, damaged = filterFrom(row.ColumnRawBlob(2), layerHashes)
+		s.filter.layers, last = append(s.filter.layers, layer), layer.last
+		return damaged == nil
 	})
-	return last, err
+	return last, errors.Join(err, damaged)
 }
 
 func filterBytes(f *bloom.BloomFilter) []byte {
@@ -159,10 +165,13 @@ func filterBytes(f *bloom.BloomFilter) []byte {
 	return bits
 }
 
-func filterFrom(bits []byte, hashes uint) *bloom.BloomFilter {
+func filterFrom(bits []byte, hashes uint) (*bloom.BloomFilter, error) {
+	if len(bits) == 0 || len(bits)%8 != 0 {
+		return nil, fmt.Errorf("%w: a filter of %d bytes", ErrCorrupt, len(bits))
+	}
 	words := make([]uint64, len(bits)/8)
 	for i := range words {
 		words[i] = binary.LittleEndian.Uint64(bits[8*i:])
 	}
-	return bloom.From(words, hashes)
+	return bloom.From(words, hashes), nil
 }

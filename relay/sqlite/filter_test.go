@@ -72,7 +72,7 @@ func TestFilterForgetsNoSubmission(t *testing.T) {
 	}
 	s.filter.layers = append(s.filter.layers, unsaved)
 	check(1)
-	s.filter.expire(3)
+	s.filter.expire(map[int64]bool{1: true, 2: true})
 	if len(s.filter.layers) != 2 {
 		t.Errorf("%d layers are left after the first run expired", len(s.filter.layers))
 	}

@@ -23,7 +23,7 @@ var ErrNewerSchema = errors.New("the database was written by a newer version of 
 // An entry of a group names the delivery list that was used, which stands once for
 // each epoch, and after its end stays as long as an entry is older than that. What
 // was claimed of key_package has no body any more.
-var migrations = []string{`
+var migrations = []migration{{sql: `
 CREATE TABLE account (
 	id         INTEGER PRIMARY KEY,
 	username   TEXT NOT NULL UNIQUE,
@@ -72,7 +72,7 @@ CREATE TABLE sequence_reserved (
 	upto INTEGER NOT NULL
 ) STRICT;
 INSERT INTO sequence_reserved VALUES (1, 0);
-`, `
+`}, {sql: `
 CREATE TABLE mls_group (
 	number  INTEGER PRIMARY KEY,
 	id      BLOB NOT NULL UNIQUE,
@@ -108,7 +108,7 @@ CREATE TABLE last_resort (
 	expires_at INTEGER NOT NULL,
 	body       BLOB NOT NULL
 ) STRICT;
-`, `
+`}, {sql: `
 CREATE TABLE invite (
 	id         TEXT PRIMARY KEY,
 	hash       BLOB NOT NULL,
@@ -118,14 +118,14 @@ CREATE TABLE invite (
 	created_at INTEGER NOT NULL,
 	expires_at INTEGER
 ) STRICT;
-`, `
+`}, {sql: `
 CREATE TABLE nonce (
 	at     INTEGER NOT NULL,
 	device BLOB NOT NULL,
 	nonce  BLOB NOT NULL,
 	PRIMARY KEY (at, device, nonce)
 ) STRICT, WITHOUT ROWID;
-`, `
+`}, {sql: `
 CREATE TABLE submission_log (
 	number      INTEGER PRIMARY KEY,
 	accepted_at INTEGER NOT NULL,
@@ -134,7 +134,7 @@ CREATE TABLE submission_log (
 CREATE TABLE submission_run (
 	number INTEGER PRIMARY KEY,
 	newest INTEGER NOT NULL,
-	filter BLOB
+	filter BLOB NOT NULL
 ) STRICT;
 CREATE TABLE submission_page (
 	number INTEGER PRIMARY KEY,
@@ -148,17 +148,13 @@ CREATE TABLE submission_layer (
 	last_run  INTEGER NOT NULL,
 	filter    BLOB NOT NULL
 ) STRICT;
-CREATE TEMP TABLE old AS
-	SELECT CAST(unhex(printf('%016X', mailbox)) || id AS BLOB) AS key, accepted_at FROM submission
-	UNION SELECT CAST(unhex(printf('%016X', mailbox)) || id AS BLOB), accepted_at FROM submission_recent;
-INSERT INTO submission_run SELECT 1, max(accepted_at), NULL FROM old HAVING count(*) > 0;
-INSERT INTO submission_page (run, first, keys)
-	SELECT 1, min(key), CAST(group_concat(key, '') AS BLOB)
-	FROM (SELECT key, (row_number() OVER (ORDER BY key) - 1) / 160 AS page FROM old ORDER BY key) GROUP BY page;
-DROP TABLE old;
-DROP TABLE submission;
-DROP TABLE submission_recent;
-`}
+`, then: packSubmissions}}
+
+// A migration leads from one schema version to the next, in one transaction.
+type migration struct {
+	sql  string
+	then func(*sqlite3.Conn) error // after it; may be nil
+}
 
 func migrate(c *sqlite3.Conn) error {
 	version, err := schemaVersion(c)
@@ -188,8 +184,14 @@ func migrateOnce(c *sqlite3.Conn, version int) (err error) {
 		return err
 	}
 	defer tx.End(&err)
-	if err := c.Exec(migrations[version]); err != nil {
+	m := migrations[version]
+	if err := c.Exec(m.sql); err != nil {
 		return err
+	}
+	if m.then != nil {
+		if err := m.then(c); err != nil {
+			return err
+		}
 	}
 	return c.Exec(fmt.Sprintf(`PRAGMA user_version = %d`, version+1))
 }

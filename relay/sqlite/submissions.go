@@ -3,6 +3,7 @@ package sqlite
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -129,19 +130,87 @@ func (w *batchWrite) pack() error {
 	if err := w.saveLayers(); err != nil {
 		return fmt.Errorf("saving the filters of submit ids: %w", err)
 	}
-	if err := w.writer.addRun.int(1, run.number).int(2, w.batch.At.Unix()).blob(3, filterBytes(run.filter)).exec(); err != nil {
-		return fmt.Errorf("adding a run of submit ids: %w", err)
-	}
-	for page := range slices.Chunk(run.keys, pageKeys) {
-		if err := w.writer.addPage.int(1, run.number).blob(2, page[0][:]).blob(3, packed(page)).exec(); err != nil {
-			return fmt.Errorf("adding a page of submit ids: %w", err)
-		}
+	if err := writeRun(&w.writer.addRun, &w.writer.addPage, run, w.batch.At.Unix()); err != nil {
+		return err
 	}
 	if err := w.writer.clearLog.exec(); err != nil {
 		return fmt.Errorf("emptying the log of submit ids: %w", err)
 	}
 	w.run = run
 	return nil
+}
+
+// writeRun stores a run with a filter. At is a time, in seconds since 1970, after
+// which none of its ids was accepted that is not in the log.
+func writeRun(addRun, addPage *statement, run submissionRun, at int64) error {
+	if err := addRun.int(1, run.number).int(2, at).blob(3, filterBytes(run.filter)).exec(); err != nil {
+		return fmt.Errorf("adding a run of submit ids: %w", err)
+	}
+	for page := range slices.Chunk(run.keys, pageKeys) {
+		if err := addPage.int(1, run.number).blob(2, page[0][:]).blob(3, packed(page)).exec(); err != nil {
+			return fmt.Errorf("adding a page of submit ids: %w", err)
+		}
+	}
+	return nil
+}
+
+const (
+	// Where the clock went back, what waits in the log is newer than now.
+	addRunQuery  = `INSERT INTO submission_run (number, newest, filter) VALUES (?, max(?, (SELECT coalesce(max(accepted_at), 0) FROM submission_log)), ?)`
+	addPageQuery = `INSERT INTO submission_page (run, first, keys) VALUES (?, ?, ?)`
+)
+
+// packSubmissions makes runs of the submit ids of schema 4, which stand sorted in one
+// table, but for the recent ones.
+func packSubmissions(c *sqlite3.Conn) (err error) {
+	var sorted, addRun, addPage statement
+	err = prepare(c, map[*statement]string{
+		&sorted:  `SELECT mailbox, id, accepted_at FROM submission ORDER BY mailbox, id`,
+		&addRun:  addRunQuery,
+		&addPage: addPageQuery,
+	})
+	defer func() {
+		for _, s := range []statement{sorted, addRun, addPage} {
+			if s.stmt != nil {
+				err = errors.Join(err, s.stmt.Close())
+			}
+		}
+	}()
+	if err != nil {
+		return err
+	}
+	run, newest := submissionRun{number: 1}, int64(0)
+	end := func() error {
+		if len(run.keys) == 0 {
+			return nil
+		}
+		run.makeFilter()
+		err := writeRun(&addRun, &addPage, run, newest)
+		run, newest = submissionRun{number: run.number + 1, keys: run.keys[:0]}, 0
+		return err
+	}
+	var failed error
+	err = sorted.each(func(row *sqlite3.Stmt) bool {
+		var id [api.SubmitIDSize]byte
+		copy(id[:], row.ColumnRawBlob(1))
+		run.keys = append(run.keys, newSubmissionKey(row.ColumnInt64(0), id))
+		newest = max(newest, row.ColumnInt64(2))
+		if len(run.keys) == packAt {
+			failed = end()
+		}
+		return failed == nil
+	})
+	if err = errors.Join(err, failed); err != nil {
+		return err
+	}
+	if err := end(); err != nil {
+		return err
+	}
+	return c.Exec(`
+		INSERT INTO submission_log (accepted_at, keys)
+			SELECT accepted_at, CAST(unhex(printf('%016X', mailbox)) || id AS BLOB) FROM submission_recent;
+		DROP TABLE submission;
+		DROP TABLE submission_recent`)
 }
 
 // forgetRecent makes memory agree with a database that has them in a run.
@@ -153,7 +222,7 @@ func (s *Store) forgetRecent(run submissionRun) {
 }
 
 // loadSubmissions reads what is known of submissions: the log, and the filters, of
-// which those that were not saved are made again.
+// which the layer that was not saved is made again.
 func (s *Store) loadSubmissions() error {
 	err := s.writer.submissionLog.each(func(row *sqlite3.Stmt) bool {
 		unpacked(row.ColumnRawBlob(0), func(key submissionKey) { s.recent[key] = struct{}{} })
@@ -167,20 +236,21 @@ func (s *Store) loadSubmissions() error {
 		return fmt.Errorf("reading the filters of submit ids: %w", err)
 	}
 	var runs []submissionRun
+	var damaged error
 	err = s.writer.submissionRuns.each(func(row *sqlite3.Stmt) bool {
 		run := submissionRun{number: row.ColumnInt64(0)}
-		if row.ColumnType(1) != sqlite3.NULL { // as in an older database
-			run.filter = filterFrom(row.ColumnRawBlob(1), runHashes)
-		}
+		run.filter, damaged = filterFrom(row.ColumnRawBlob(1), runHashes)
 		runs = append(runs, run)
-		return true
+		return damaged == nil
 	})
-	if err != nil {
+	if err = errors.Join(err, damaged); err != nil {
 		return fmt.Errorf("reading the runs of submit ids: %w", err)
 	}
 	for _, run := range runs {
-		if err := s.loadRun(run, last); err != nil {
-			return fmt.Errorf("reading a run of submit ids: %w", err)
+		if !s.filter.addSaved(run) {
+			if err := s.addUnsaved(run); err != nil {
+				return fmt.Errorf("reading a run of submit ids: %w", err)
+			}
 		}
 		last = max(last, run.number)
 	}
@@ -188,25 +258,14 @@ func (s *Store) loadSubmissions() error {
 	return nil
 }
 
-// loadRun adds a run to the filter, reading its ids if need be. Those up to a number
-// are in layers that were saved.
-func (s *Store) loadRun(run submissionRun, saved int64) error {
-	if run.number > saved || run.filter == nil {
-		err := s.writer.submissionPages.int(1, run.number).each(func(row *sqlite3.Stmt) bool {
-			unpacked(row.ColumnRawBlob(0), func(key submissionKey) { run.keys = append(run.keys, key) })
-			return true
-		})
-		if err != nil {
-			return err
-		}
-	}
-	if run.filter == nil {
-		run.makeFilter()
-	}
-	if run.number > saved {
+// addUnsaved reads a run that is in no layer that was saved.
+func (s *Store) addUnsaved(run submissionRun) error {
+	err := s.writer.submissionPages.int(1, run.number).each(func(row *sqlite3.Stmt) bool {
+		unpacked(row.ColumnRawBlob(0), func(key submissionKey) { run.keys = append(run.keys, key) })
+		return true
+	})
+	if err == nil {
 		s.filter.add(run)
-	} else {
-		s.filter.addSaved(run)
 	}
-	return nil
+	return err
 }

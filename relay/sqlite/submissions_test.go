@@ -1,10 +1,15 @@
 package sqlite
 
 import (
+	"encoding/binary"
 	"errors"
+	"fmt"
 	"math/rand/v2"
+	"path/filepath"
 	"testing"
 	"time"
+
+	"github.com/ncruces/go-sqlite3"
 
 	"sealpost/api"
 	"sealpost/identity"
@@ -88,5 +93,95 @@ func TestSubmitIDsAreRemembered(t *testing.T) {
 	}
 	if delivered := write(false, 0, ids...); delivered != 0 {
 		t.Errorf("%d are not known any more", delivered)
+	}
+}
+
+// A clock that goes back for a moment, as at a start before its time is set, makes no
+// id expire that was accepted at the right time.
+func TestClockGoesBack(t *testing.T) {
+	s, err := Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	const now, packAt = 1_800_000_000, 10
+	s.packAt = packAt
+	alice := registerForTest(t, s, "alice")
+	write := func(at int64, ids ...byte) (delivered int) {
+		batch := &relay.Batch{MailboxRows: 1000, MailboxBytes: 1 << 20, At: time.Unix(at, 0)}
+		for _, id := range ids {
+			batch.Submissions = append(batch.Submissions, &relay.Submission{
+				Sender: alice, ID: [api.SubmitIDSize]byte{id}, Recipients: []identity.DeviceID{alice}, Kind: api.Kind_KIND_APPLICATION, Payload: []byte("x"),
+			})
+		}
+		if err := s.Write(t.Context(), batch); err != nil {
+			t.Fatal(err)
+		}
+		for _, submission := range batch.Submissions {
+			if submission.FirstSequence != 0 {
+				delivered++
+			}
+		}
+		return delivered
+	}
+	write(now, 0, 1, 2, 3, 4, 5, 6, 7, 8)
+	write(0, 9) // makes a run of all
+	if gone, err := s.Expire(t.Context(), relay.Due{Before: time.Unix(now-1, 0)}); err != nil || gone.SubmitIDs != 0 {
+		t.Errorf("%+v expired, %v", gone, err)
+	}
+	if n := write(now, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9); n != 0 {
+		t.Errorf("%d submissions of a moment ago are delivered again", n)
+	}
+}
+
+// TestPackSubmissions: runs are made of what an older version had in one table, and
+// what it had appended stays so.
+func TestPackSubmissions(t *testing.T) {
+	const sorted, recent = 2*packAt + 1000, 700
+	dir := t.TempDir()
+	c, err := sqlite3.Open(filepath.Join(dir, FileName))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range migrations[:4] {
+		if err := c.Exec(m.sql); err != nil {
+			t.Fatal(err)
+		}
+	}
+	err = c.Exec(fmt.Sprintf(`PRAGMA user_version = 4;
+		WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < %d)
+			INSERT INTO submission SELECT 7 + (i %% 2 << 40), unhex(printf('%%016x%%016x', i * 2654435761, i)), 1000 + i FROM n;
+		WITH RECURSIVE n(i) AS (SELECT %d UNION ALL SELECT i + 1 FROM n WHERE i < %d)
+			INSERT INTO submission_recent (mailbox, id, accepted_at) SELECT 7 + (i %% 2 << 40), unhex(printf('%%016x%%016x', i * 2654435761, i)), 1000 + i FROM n`,
+		sorted, sorted-100, sorted+recent-100))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s, err := Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	key := func(i int) submissionKey {
+		var id [api.SubmitIDSize]byte
+		binary.BigEndian.PutUint64(id[:], uint64(i)*2654435761)
+		binary.BigEndian.PutUint64(id[8:], uint64(i))
+		return newSubmissionKey(7+int64(i%2)<<40, id)
+	}
+	for i := 1; i < sorted+2*recent; i++ {
+		if found, err := s.seen(key(i)); err != nil || found != (i <= sorted+recent-100) {
+			t.Fatalf("id %d is known: %v, %v", i, found, err)
+		}
+	}
+	if runs, err := queryInt(s.writer.conn, `SELECT count(*) FROM submission_run`); err != nil || runs != 3 {
+		t.Errorf("%d runs, %v", runs, err)
+	}
+	// The newest of all stands in one of the runs, and in no other.
+	before := relay.Due{Before: time.Unix(1000+sorted, 0)}
+	if gone, err := s.Expire(t.Context(), before); err != nil || gone.SubmitIDs == 0 || gone.SubmitIDs > 2*packAt+100 {
+		t.Errorf("%+v expired, %v", gone, err)
 	}
 }

@@ -26,7 +26,7 @@ type writer struct {
 
 	submissionLog, logSubmissions, clearLog, expireLog               statement
 	submissionRuns, submissionPages, submissionPage, addRun, addPage statement
-	expirePages, expireRuns, firstRun                                statement
+	expirePages, expireRuns                                          statement
 	layers, addLayer, expireLayers                                   statement
 
 	group, addGroup, setGroup, addList, endList, deleteOldLists statement
@@ -77,16 +77,16 @@ func (w *writer) prepare() error {
 		&w.submissionRuns:  `SELECT number, filter FROM submission_run ORDER BY number`,
 		&w.submissionPages: `SELECT keys FROM submission_page WHERE run = ? ORDER BY first`,
 		&w.submissionPage:  `SELECT keys FROM submission_page WHERE run = ? AND first <= ? ORDER BY first DESC LIMIT 1`,
-		&w.addRun:          `INSERT INTO submission_run (number, newest, filter) VALUES (?, ?, ?)`,
-		&w.addPage:         `INSERT INTO submission_page (run, first, keys) VALUES (?, ?, ?)`,
+		&w.addRun:          addRunQuery,
+		&w.addPage:         addPageQuery,
 		&w.expirePages: `DELETE FROM submission_page WHERE number IN (SELECT submission_page.number FROM submission_run
 			JOIN submission_page ON run = submission_run.number WHERE newest < ? LIMIT ?) RETURNING keys`,
-		&w.expireRuns: `DELETE FROM submission_run WHERE newest < ?`,
-		&w.firstRun:   `SELECT coalesce(min(number), ?) FROM submission_run`,
+		&w.expireRuns: `DELETE FROM submission_run WHERE newest < ? AND NOT EXISTS
+			(SELECT 1 FROM submission_page WHERE run = submission_run.number) RETURNING number`,
 
 		&w.layers:       `SELECT first_run, last_run, filter FROM submission_layer ORDER BY first_run`,
 		&w.addLayer:     `INSERT INTO submission_layer (first_run, last_run, filter) VALUES (?, ?, ?)`,
-		&w.expireLayers: `DELETE FROM submission_layer WHERE last_run < ?`,
+		&w.expireLayers: `DELETE FROM submission_layer WHERE NOT EXISTS (SELECT 1 FROM submission_run WHERE number BETWEEN first_run AND last_run)`,
 
 		&w.group:    `SELECT number, epoch, list, members FROM mls_group WHERE id = ?`,
 		&w.addGroup: `INSERT INTO mls_group (id, epoch, list, members) VALUES (?, ?, ?, ?)`,
