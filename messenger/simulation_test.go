@@ -455,7 +455,9 @@ func (w *world) step() {
 	case n < 78:
 		n := 1 + w.rng.IntN(12)
 		w.log("%s: crashes at write %d", d.name, n)
-		d.crash.set(n)
+		if !d.crash.dead() { // nothing revives it but a start
+			d.crash.set(n)
+		}
 	case n < 82:
 		n := 1 + w.rng.IntN(12)
 		w.log("relay: crashes at write %d", n)
@@ -486,6 +488,14 @@ func (w *world) sweep() {
 	for _, d := range w.devices {
 		if d.client == nil {
 			d.start()
+			continue
+		}
+		if d.crash.dead() { // whatever it was that wrote
+			w.log("%s: crashed", d.name)
+			d.stop()
+			if w.rng.IntN(2) == 0 {
+				d.start()
+			}
 			continue
 		}
 		select {
@@ -585,9 +595,10 @@ func (w *world) heal() {
 	w.faulty.crash.set(0)
 	for _, d := range w.devices {
 		d.setCut(false)
-		if d.client != nil {
-			d.crash.set(0)
+		if d.crash.dead() {
+			d.stop()
 		}
+		d.crash.set(0)
 		d.start()
 	}
 	w.unblockAll()
