@@ -2,6 +2,7 @@ package messenger
 
 import (
 	"bytes"
+	"fmt"
 	"testing"
 
 	"sealpost/api"
@@ -181,5 +182,48 @@ func TestAttackF4TextIsData(t *testing.T) {
 		if _, err := bob.Search(testContext(t), query, nil, 10); err != nil {
 			t.Errorf("searching for %q: %v", query, err)
 		}
+	}
+}
+
+// Nobody can put so many reactions under a message that to show it takes long.
+func TestReactionsOfOnePersonAreBounded(t *testing.T) {
+	alice := shelf(t)
+	in := everyKind(t, alice)
+	target := MessageID{1, 0}
+	react := func(from, to int) {
+		t.Helper()
+		err := alice.commit(testContext(t), func(u *unit) error {
+			v, err := alice.findConversation(u, u, in)
+			for i := from; i < to && err == nil; i++ {
+				view := content.View{Reactions: []string{fmt.Sprint(i)}}
+				err = showReactions(u, v, "bob", &content.Message{InReplyTo: content.MessageID(target)}, view, MessageID{1, 200, byte(i)})
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	count := func() (n int) {
+		t.Helper()
+		m, err := alice.Message(testContext(t), target)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range m.Reactions {
+			if r.Sender == "bob" {
+				n++
+			}
+		}
+		return n
+	}
+	before := count()
+	react(0, 5)
+	if n := count(); n != before+5 {
+		t.Errorf("%d reactions", n)
+	}
+	react(5, 200)
+	if n := count(); n != maxReactions {
+		t.Errorf("%d reactions of one person are shown", n)
 	}
 }

@@ -281,6 +281,10 @@ func applyEarly(u *unit, v *conversation, id MessageID, sender identity.Username
 	return nil
 }
 
+// maxReactions is how many of one person to one message are shown: each is read again
+// with every change of the message.
+const maxReactions = 32
+
 func showReactions(u *unit, v *conversation, sender identity.Username, m *content.Message, view content.View, id MessageID) error {
 	target := MessageID(m.InReplyTo)
 	if m.Replaces != (content.MessageID{}) {
@@ -291,7 +295,11 @@ func showReactions(u *unit, v *conversation, sender identity.Username, m *conten
 	if gone, err := isGone(u, target); err != nil || gone {
 		return err
 	}
-	for _, emoji := range view.Reactions {
+	var there int
+	if err := u.QueryRowContext(u, "SELECT count(*) FROM reactions WHERE target = ? AND sender = ?", target[:], string(sender)).Scan(&there); err != nil {
+		return fmt.Errorf("counting reactions: %w", err)
+	}
+	for _, emoji := range view.Reactions[:min(len(view.Reactions), max(maxReactions-there, 0))] {
 		if err := addReaction(u, target, sender, emoji, id); err != nil {
 			return err
 		}
