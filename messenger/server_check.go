@@ -90,7 +90,7 @@ func IdentifyServer(ctx context.Context, dial DialFunc, address string) (ServerP
 	defer cancel()
 	raw, err := dialOrTCP(dial)(ctx, address)
 	if err != nil {
-		return ServerProof{}, unreached(address, err)
+		return ServerProof{}, unreached(ctx, address, err)
 	}
 	host := hostOf(address)
 	var proof ServerProof
@@ -113,14 +113,17 @@ func IdentifyServer(ctx context.Context, dial DialFunc, address string) (ServerP
 		return ServerProof{}, refused
 	}
 	if err != nil {
-		return ServerProof{}, unreached(address, err)
+		return ServerProof{}, unreached(ctx, address, err)
 	}
 	return proof, nil
 }
 
 // unreached says why a server cannot be reached, without the names of the calls that
 // found it out.
-func unreached(address string, err error) error {
+func unreached(ctx context.Context, address string, err error) error {
+	if cause := ctx.Err(); errors.Is(cause, context.Canceled) {
+		return cause // which what follows hides
+	}
 	if unknown, ok := errors.AsType[*net.DNSError](err); ok {
 		err = errors.New(unknown.Err)
 	} else if errno, ok := errors.AsType[syscall.Errno](err); ok {

@@ -146,3 +146,19 @@ func TestCheckServer(t *testing.T) {
 		})
 	}
 }
+
+// Who interrupts the search for a server is not told that the server is at fault.
+func TestIdentifyServerInterrupted(t *testing.T) {
+	ctx, cancel := context.WithCancel(testContext(t))
+	dial := func(ctx context.Context, address string) (net.Conn, error) {
+		resolver := &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			cancel()
+			<-ctx.Done()
+			return nil, ctx.Err()
+		}}
+		return (&net.Dialer{Resolver: resolver}).DialContext(ctx, "tcp", address)
+	}
+	if _, err := IdentifyServer(ctx, dial, "chat.example.org:7443"); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+}

@@ -88,7 +88,9 @@ func (c *sendCommand) send(env *environment, outcome *sendOutcome) (err error) {
 	return c.deliver(s, to, text, outcome)
 }
 
-func errTimeout() error { return usageError(errors.New("--timeout is longer than 0, such as 10s")) }
+func errTimeout() error {
+	return &userError{status: exitUsage, code: "USAGE", err: errors.New("--timeout has to be longer than 0"), hint: "say for how long, such as --timeout 10s"}
+}
 
 // console asks for the passphrase: a person at the keyboard, where the standard
 // input is the text.

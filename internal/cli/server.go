@@ -170,6 +170,7 @@ func serveUntilDone(env *environment, server *relay.Server, listeners []net.List
 // greet prints what a person needs to connect. It serves whether or not somebody
 // reads that.
 func (c *serverCommand) greet(env *environment, address net.Addr, id identity.ServerID) {
+	signal.Ignore(syscall.SIGPIPE)
 	say := func(format string, args ...any) { _ = printLines(env.stdout, fmt.Sprintf(format, args...), 2) }
 	say("address      %s", address)
 	if c.Domain != "" {
