@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"time"
 
@@ -93,7 +94,7 @@ func (c *inboxCommand) Run(env *environment) (err error) {
 	}
 	s := start(env.ctx, client)
 	defer func() { err = errors.Join(err, s.close()) }()
-	p := inboxPrinter{inboxCommand: c, session: s, out: env.stdout, shown: make(map[messenger.ConversationID]bool), seen: seen}
+	p := inboxPrinter{inboxCommand: c, session: s, out: env.stdout, stderr: env.stderr, shown: make(map[messenger.ConversationID]bool), seen: seen}
 	if err := p.messages(); err != nil {
 		return err
 	}
@@ -107,9 +108,11 @@ func (c *inboxCommand) Run(env *environment) (err error) {
 type inboxPrinter struct {
 	*inboxCommand
 	*session
-	out   io.Writer
-	shown map[messenger.ConversationID]bool // requests
-	seen  shownMessages
+	out     io.Writer
+	stderr  io.Writer
+	shown   map[messenger.ConversationID]bool // requests
+	seen    shownMessages
+	offline bool
 }
 
 // messages writes out what is unread.
@@ -206,8 +209,22 @@ func (p *inboxPrinter) follow() error {
 	}
 }
 
+// connectionChanged says, beside the output, why nothing comes.
+func (p *inboxPrinter) connectionChanged(event messenger.ConnectionChanged) error {
+	if event.Online != p.offline {
+		return nil
+	}
+	p.offline = !event.Online
+	if event.Online {
+		return printLines(p.stderr, "-- online again --", messageIndent)
+	}
+	return printLines(p.stderr, fmt.Sprintf("-- offline: %s; trying again --", terminal.Printable(fmt.Sprint(event.Err))), messageIndent)
+}
+
 func (p *inboxPrinter) react(event messenger.Event) error {
 	switch event := event.(type) {
+	case messenger.ConnectionChanged:
+		return p.connectionChanged(event)
 	case messenger.MessageReceived, messenger.KeyChanged:
 		return p.messages()
 	case messenger.MessageChanged:
