@@ -30,13 +30,14 @@ type pending struct {
 }
 
 // A writer takes whatever is queued into one transaction of the store, and then
-// tells the lines.
+// tells the lines, while the next transaction is written.
 type writer struct {
 	server *Server
-	space  *semaphore.Weighted // bytes of submissions in the queue and in the store
+	space  *semaphore.Weighted // bytes of submissions in the queue, in the store and to be told
 	limit  int64
 	wake   chan struct{}
 	done   chan struct{}
+	told   chan writtenBatch
 	sizes  groupSizes // belongs to run
 
 	mu       sync.Mutex
@@ -53,6 +54,7 @@ func newWriter(s *Server) *writer {
 		limit:  int64(s.limits.QueueBytes),
 		wake:   make(chan struct{}, 1),
 		done:   make(chan struct{}),
+		told:   make(chan writtenBatch),
 		sizes:  make(groupSizes),
 		acks:   make(map[identity.DeviceID]uint64),
 	}
@@ -111,7 +113,13 @@ func (w *writer) close() {
 }
 
 func (w *writer) run() {
-	defer close(w.done)
+	go func() {
+		defer close(w.done)
+		for batch := range w.told {
+			w.tell(batch)
+		}
+	}()
+	defer close(w.told)
 	timer := time.NewTimer(ackInterval)
 	defer timer.Stop()
 	for {
@@ -178,20 +186,35 @@ func (w *writer) write(taken []*pending, acks []Acknowledgement) {
 	if err != nil {
 		s.logInternal(err)
 	}
-	for _, p := range taken {
+	if err == nil {
+		for _, p := range taken {
+			w.sizes.learn(&p.Submission)
+		}
+	}
+	w.told <- writtenBatch{taken, err}
+}
+
+// A writtenBatch is on disk, or is not for a reason.
+type writtenBatch struct {
+	taken []*pending
+	err   error
+}
+
+// tell answers senders and hands envelopes on, in the order in which they were written.
+func (w *writer) tell(batch writtenBatch) {
+	for _, p := range batch.taken {
 		w.space.Release(p.cost)
-		if err != nil {
-			p.Err = err
+		if batch.err != nil {
+			p.Err = batch.err
 		}
 		p.line.answer(p) // before a thousand recipients are served
-		if err == nil {
-			w.sizes.learn(&p.Submission)
-			s.lines.offer(&p.Submission)
+		if batch.err == nil {
+			w.server.lines.offer(&p.Submission)
 			continue
 		}
-		s.lines.lookAgain(p.Recipients)
+		w.server.lines.lookAgain(p.Recipients)
 		if p.Commit != nil {
-			s.lines.lookAgain(p.Commit.Welcomed)
+			w.server.lines.lookAgain(p.Commit.Welcomed)
 		}
 	}
 }
