@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -104,10 +105,19 @@ func ambiguous(name string, found []messenger.Conversation) error {
 // open returns the conversation to write to, and begins that with a person if need
 // be.
 func (t target) open(ctx context.Context, client *messenger.Client, options ...messenger.ContactOption) (messenger.Conversation, error) {
-	if t.name != "" {
-		return client.Direct(ctx, t.name, options...)
+	if t.name == "" {
+		return t.find(ctx, client, messenger.Active, messenger.Request, messenger.Closed)
 	}
-	return t.find(ctx, client, messenger.Active, messenger.Request, messenger.Closed)
+	contacts, err := client.Contacts(ctx)
+	if err != nil {
+		return messenger.Conversation{}, err
+	}
+	if slices.ContainsFunc(contacts, func(c messenger.Contact) bool { return c.Username == t.name && c.Blocked }) {
+		// Direct would take the block back, which nobody said here.
+		return messenger.Conversation{}, &userError{status: exitFailure, code: "BLOCKED", err: fmt.Errorf("you blocked %s", t.name),
+			hint: fmt.Sprintf("sealpost unblock %s takes that back", t.name)}
+	}
+	return client.Direct(ctx, t.name, options...)
 }
 
 // request returns the request that somebody made. What is still at the server is
