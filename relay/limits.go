@@ -21,7 +21,8 @@ type Limits struct {
 	MailboxBytes int64 `help:"Bytes of payload in one mailbox."`
 	// MailboxShare keeps one account from filling a mailbox for everybody else.
 	MailboxShare int `help:"Percent of a mailbox that envelopes of one account may take."`
-	// Retention is also how long the id of a submit is remembered.
+	// Retention is also how long the id of a submit is remembered, at least: where many
+	// came, they are forgotten together, after at most twice that.
 	Retention time.Duration `help:"How long an envelope waits to be fetched."`
 
 	KeyPackages        int           `help:"Key packages that a device has in stock."`
