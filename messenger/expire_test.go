@@ -49,6 +49,17 @@ func (p *person) count(query string, args ...any) (n int) {
 	return n
 }
 
+// timedShelf is a shelf whose clock, in milliseconds since 1970, the test sets.
+func timedShelf(t *testing.T) (*person, *atomic.Int64) {
+	t.Helper()
+	now := new(atomic.Int64)
+	now.Store(1_800_000_000_000)
+	alice := shelf(t)
+	alice.options.Clock = func() time.Time { return time.UnixMilli(now.Load()) }
+	alice.restart()
+	return alice, now
+}
+
 // A message disappears when its time is over, whether or not the server can be reached.
 func TestMessagesExpireWithoutTheServer(t *testing.T) {
 	alice := shelf(t)
@@ -64,11 +75,7 @@ func TestMessagesExpireWithoutTheServer(t *testing.T) {
 
 // What is over is not even shown once more when a profile is opened after it.
 func TestMessagesExpireWhileClosed(t *testing.T) {
-	var now atomic.Int64
-	now.Store(1_800_000_000_000)
-	alice := shelf(t)
-	alice.options.Clock = func() time.Time { return time.UnixMilli(now.Load()) }
-	alice.restart()
+	alice, now := timedShelf(t)
 	in := alice.meets("bob")
 	alice.burning(in, time.Minute, "burn after reading")
 	alice.burning(in, time.Hour, "smoulder")
@@ -85,11 +92,7 @@ func TestMessagesExpireWhileClosed(t *testing.T) {
 
 // What comes for a message that has disappeared leaves nothing of it on the disk.
 func TestNothingComesBackOfWhatExpired(t *testing.T) {
-	var now atomic.Int64
-	now.Store(1_800_000_000_000)
-	alice := shelf(t)
-	alice.options.Clock = func() time.Time { return time.UnixMilli(now.Load()) }
-	alice.restart()
+	alice, now := timedShelf(t)
 	in := alice.meets("bob")
 	id := alice.burning(in, time.Minute, "burn after reading")
 	now.Add(time.Hour.Milliseconds())
