@@ -185,8 +185,7 @@ func (w *writer) write(taken []*pending, acks []Acknowledgement) {
 	w.written(acks, err)
 	if err != nil {
 		s.logInternal(err)
-	}
-	if err == nil {
+	} else {
 		for _, p := range taken {
 			w.sizes.learn(&p.Submission)
 		}

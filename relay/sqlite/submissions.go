@@ -170,11 +170,7 @@ func packSubmissions(c *sqlite3.Conn) (err error) {
 		&addPage: addPageQuery,
 	})
 	defer func() {
-		for _, s := range []statement{sorted, addRun, addPage} {
-			if s.stmt != nil {
-				err = errors.Join(err, s.stmt.Close())
-			}
-		}
+		err = errors.Join(err, sorted.stmt.Close(), addRun.stmt.Close(), addPage.stmt.Close())
 	}()
 	if err != nil {
 		return err
