@@ -2,6 +2,7 @@ package relay
 
 import (
 	"fmt"
+	"reflect"
 	"time"
 
 	"sealpost/api"
@@ -103,31 +104,9 @@ func DefaultLimits() Limits {
 
 // check refuses limits under which nothing would work.
 func (l Limits) check() error {
-	for _, limit := range []struct {
-		name  string
-		value int64
-	}{
-		{"MaxMessage", int64(l.MaxMessage)}, {"MaxHandshake", int64(l.MaxHandshake)},
-		{"Recipients", int64(l.Recipients)}, {"Devices", int64(l.Devices)},
-		{"Members", int64(l.Members)}, {"KeyPackages", int64(l.KeyPackages)},
-		{"KeyPackageLifetime", int64(l.KeyPackageLifetime)},
-		{"Claims", int64(l.Claims)}, {"ClaimsOfOne", int64(l.ClaimsOfOne)},
-		{"MailboxRows", int64(l.MailboxRows)}, {"MailboxBytes", l.MailboxBytes},
-		{"MailboxShare", int64(l.MailboxShare)},
-		{"Retention", int64(l.Retention)}, {"ClockSkew", int64(l.ClockSkew)},
-		{"Nonces", int64(l.Nonces)}, {"NoncesPerDevice", int64(l.NoncesPerDevice)},
-		{"Connections", int64(l.Connections)}, {"AddressConnections", int64(l.AddressConnections)},
-		{"AddressConnects", int64(l.AddressConnects)}, {"StrangerTime", int64(l.StrangerTime)},
-		{"StrangerBytes", int64(l.StrangerBytes)}, {"IdleTime", int64(l.IdleTime)},
-		{"HeaderBytes", int64(l.HeaderBytes)},
-		{"DeviceCalls", int64(l.DeviceCalls)}, {"DeviceLookups", int64(l.DeviceLookups)},
-		{"DeviceSubmits", int64(l.DeviceSubmits)},
-		{"DeviceBytes", int64(l.DeviceBytes)}, {"AccountSubmits", int64(l.AccountSubmits)},
-		{"AddressRegistrations", int64(l.AddressRegistrations)},
-		{"LineBytes", int64(l.LineBytes)}, {"QueueBytes", int64(l.QueueBytes)},
-	} {
-		if limit.value <= 0 {
-			return fmt.Errorf("the limit %s is not positive", limit.name)
+	for field, value := range reflect.ValueOf(l).Fields() {
+		if value.Int() <= 0 {
+			return fmt.Errorf("the limit %s is not positive", field.Name)
 		}
 	}
 	return nil

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -182,7 +183,7 @@ func transportOptions(config *tls.Config, limits Limits) []grpc.ServerOption {
 		grpc.Creds(noticing{credentials.NewTLS(config)}),
 		grpc.MaxRecvMsgSize(limits.maxFrame()),
 		grpc.ForceServerCodecV2(newBoundedCodec(limits)),
-		grpc.MaxHeaderListSize(uint32(limits.HeaderBytes)),
+		grpc.MaxHeaderListSize(uint32(min(limits.HeaderBytes, math.MaxUint32))),
 		grpc.HeaderTableSize(0), // headers of few calls, most of them random: not worth keeping
 		grpc.MaxConcurrentStreams(16),
 		grpc.ConnectionTimeout(min(limits.StrangerTime, 10*time.Second)),

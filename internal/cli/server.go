@@ -51,6 +51,9 @@ func (*serverCommand) Help() string {
 
 // Run serves until a signal ends it.
 func (c *serverCommand) Run(env *environment, parsed *kong.Context) error {
+	if err := c.settings.check(parsed.Selected().Flags); err != nil {
+		return err
+	}
 	if c.PrintConfig {
 		c.Data = c.dir()
 		return c.settings.print(env.stdout, parsed.Selected().Flags)
@@ -113,7 +116,7 @@ func (c *serverCommand) listen() ([]net.Listener, error) {
 	}
 	listener, err := net.Listen("tcp", c.Listen)
 	if err != nil {
-		return nil, explainListen("--listen", c.Listen, err)
+		return nil, explainListen("--listen", c.Listen, "127.0.0.1:7443 or :7443", err)
 	}
 	return []net.Listener{listener}, nil
 }
@@ -133,7 +136,7 @@ func (c *serverCommand) watch(watched ops.Watched) (stop func() error, err error
 	}
 	listener, err := net.Listen("tcp", c.Metrics)
 	if err != nil {
-		return nil, explainListen("--metrics", c.Metrics, err)
+		return nil, explainListen("--metrics", c.Metrics, "127.0.0.1:9090", err)
 	}
 	return ops.NewWatch(listener, watched).Close, nil
 }
@@ -192,16 +195,25 @@ func newLogger(env *environment) *slog.Logger {
 	return slog.New(slog.NewJSONHandler(terminal.JSONWriter(env.stderr), nil))
 }
 
-func explainListen(flag, address string, err error) error {
-	explained := &userError{status: exitFailure, err: fmt.Errorf("listening on %s: %w", address, err)}
+// explainListen says what is wrong with the address of a flag.
+func explainListen(flag, address, example string, err error) error {
+	explained := &userError{status: exitFailure, code: "LISTEN"}
+	var unknown *net.DNSError
+	reason := errors.Unwrap(err) // without the address and the call, which a person knows or need not know
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
-		explained.err = fmt.Errorf("listening on %s: the port is in use", address)
+		reason = errors.New("the port is in use")
 		explained.code, explained.hint = "PORT_IN_USE", "stop what listens there, or choose another port with "+flag
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		reason = errors.New("this machine does not have that address")
+		explained.hint = flag + " takes an address of this machine, or none: :PORT is all of them"
+	case errors.As(err, &unknown):
+		explained.hint = flag + " takes an address of this machine, such as " + example
 	case errors.Is(err, fs.ErrPermission):
 		explained.code, explained.hint = "PORT_NOT_ALLOWED", "ports below 1024 need rights; choose another with "+flag
 	default:
-		explained.code, explained.hint = "LISTEN", flag+" takes HOST:PORT, such as 127.0.0.1:7443 or :7443"
+		explained.hint = flag + " takes HOST:PORT, such as " + example
 	}
+	explained.err = fmt.Errorf("listening on %s: %w", address, reason)
 	return explained
 }

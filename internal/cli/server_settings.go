@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"maps"
@@ -28,6 +29,9 @@ type settings struct {
 	places map[string]string
 }
 
+// limitPrefix begins the name of a setting that is a limit.
+const limitPrefix = "limit-"
+
 // notSettings are flags that a file cannot hold.
 var notSettings = []string{"help", "config", "print-config"}
 
@@ -51,8 +55,43 @@ func (c *serverCommand) BeforeResolve(ctx *kong.Context) error {
 			return fmt.Errorf("reading the settings in %s: %w", c.settings.path, err)
 		}
 	}
+	if err := checkEnvironment(ctx.Selected().Flags); err != nil {
+		return err
+	}
 	ctx.AddResolver(c.settings)
 	return nil
+}
+
+// variableOf is what a setting is called in the environment.
+func variableOf(setting string) string {
+	return environmentPrefix + strings.ToUpper(strings.ReplaceAll(setting, "-", "_"))
+}
+
+// checkEnvironment refuses limits that there are not: a mistyped one would leave the
+// default in effect, and nobody would know. Other variables may be somebody else's,
+// such as SEALPOST_PORT, which container managers set for their own ends.
+func checkEnvironment(flags []*kong.Flag) error {
+	variables := make([]string, len(flags))
+	for i, flag := range flags {
+		variables[i] = variableOf(flag.Name)
+	}
+	for _, entry := range os.Environ() {
+		name, _, _ := strings.Cut(entry, "=")
+		if strings.HasPrefix(name, variableOf(limitPrefix)) && !slices.Contains(variables, name) {
+			return fmt.Errorf("there is no setting %s in the environment%s", name, meant(name, variables))
+		}
+	}
+	return nil
+}
+
+// meant asks whether a name close to the mistyped one was meant, where there is one.
+func meant(typed string, names []string) string {
+	for _, name := range names {
+		if distance(typed, name) <= 2 {
+			return fmt.Sprintf("; did you mean %s?", name)
+		}
+	}
+	return ""
 }
 
 // read reads the file and refuses what is no setting.
@@ -64,16 +103,38 @@ func (s *settings) read(flags []*kong.Flag) error {
 	if err := toml.Unmarshal(text, &s.file); err != nil {
 		return err
 	}
-	for _, name := range slices.Sorted(maps.Keys(s.file)) {
-		if !slices.ContainsFunc(flags, func(f *kong.Flag) bool { return f.Name == name && isSetting(f) }) {
-			return fmt.Errorf("there is no setting %q", name)
+	var names []string
+	for _, flag := range flags {
+		if isSetting(flag) {
+			names = append(names, flag.Name)
 		}
-		if kind := reflect.TypeOf(s.file[name]).Kind(); kind == reflect.Map || kind == reflect.Slice {
+	}
+	for _, name := range slices.Sorted(maps.Keys(s.file)) {
+		kind := reflect.TypeOf(s.file[name]).Kind()
+		switch known := slices.Contains(names, name); {
+		case !known && kind == reflect.Map:
+			return fmt.Errorf("settings stand in no section, and there is [%s]; a limit is a line such as limit-members = 500", name)
+		case !known:
+			return fmt.Errorf("there is no setting %q%s", name, meant(name, names))
+		case kind == reflect.Map || kind == reflect.Slice:
 			return fmt.Errorf("%s is not one value", name)
 		}
 	}
 	return nil
 }
+
+// check refuses values with which no server can run.
+func (s *settings) check(flags []*kong.Flag) error {
+	for _, flag := range flags {
+		value := flag.Target
+		if strings.HasPrefix(flag.Name, limitPrefix) && value.CanInt() && value.Int() <= 0 {
+			return usageError(fmt.Errorf("--%s: from %s: it has to be greater than 0", flag.Name, s.place(flag)))
+		}
+	}
+	return nil
+}
+
+func (s *settings) place(flag *kong.Flag) string { return cmp.Or(s.places[flag.Name], "default") }
 
 func isSetting(f *kong.Flag) bool { return !slices.Contains(notSettings, f.Name) }
 
@@ -85,7 +146,7 @@ func (s *settings) Resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any,
 	if !isSetting(flag) {
 		return nil, nil
 	}
-	variable := environmentPrefix + strings.ToUpper(strings.ReplaceAll(flag.Name, "-", "_"))
+	variable := variableOf(flag.Name)
 	place := variable + " in the environment"
 	text := os.Getenv(variable)
 	if text == "" {
@@ -98,7 +159,7 @@ func (s *settings) Resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any,
 	// kong would not say where a value that does not parse stands.
 	scan := kong.ScanFromTokens(kong.Token{Type: kong.FlagValueToken, Value: text})
 	if err := flag.Parse(scan, reflect.New(flag.Target.Type()).Elem()); err != nil {
-		return nil, fmt.Errorf("from %s: %w", place, err)
+		return nil, fmt.Errorf("from %s: %s", place, strings.TrimPrefix(err.Error(), "--"+flag.Name+": "))
 	}
 	s.places[flag.Name] = place
 	return text, nil
@@ -111,10 +172,6 @@ func (s *settings) print(w io.Writer, flags []*kong.Flag) error {
 		if !isSetting(flag) {
 			continue
 		}
-		place := s.places[flag.Name]
-		if place == "" {
-			place = "default"
-		}
 		value := flag.Target.Interface()
 		if duration, ok := value.(time.Duration); ok {
 			value = duration.String()
@@ -123,7 +180,7 @@ func (s *settings) print(w io.Writer, flags []*kong.Flag) error {
 		if err != nil {
 			return fmt.Errorf("printing %s: %w", flag.Name, err)
 		}
-		if _, err := fmt.Fprintf(w, "%s # %s\n", strings.TrimSpace(string(line)), place); err != nil {
+		if _, err := fmt.Fprintf(w, "%s # %s\n", strings.TrimSpace(string(line)), s.place(flag)); err != nil {
 			return fmt.Errorf("printing the settings: %w", err)
 		}
 	}

@@ -78,6 +78,8 @@ func TestServerErrors(t *testing.T) {
 		"data is a file": {[]string{"--data", file, "--listen", "127.0.0.1:0"}, "--data"},
 		"corrupt":        {[]string{"--data", corrupt, "--listen", "127.0.0.1:0"}, "damaged"},
 		"no port":        {[]string{"--data", t.TempDir(), "--listen", "127.0.0.1"}, "HOST:PORT"},
+		"not ours":       {[]string{"--data", t.TempDir(), "--listen", "192.0.2.1:7443"}, "this machine does not have that address"},
+		"metrics":        {[]string{"--data", t.TempDir(), "--listen", "127.0.0.1:0", "--metrics", "127.0.0.1"}, "--metrics takes HOST:PORT, such as 127.0.0.1:9090"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var stderr bytes.Buffer

@@ -96,6 +96,9 @@ var rewordings = []struct {
 	{regexp.MustCompile(`^(?:(.+): )?expected a valid \d+ bit u?int but got (".*?")$`), func(found []string) string {
 		return prefixed(found[1], found[2]+" is no whole number that fits")
 	}},
+	{regexp.MustCompile(`^(?:(.+): )?bool value must be .* but got (".*?")$`), func(found []string) string {
+		return prefixed(found[1], found[2]+" is neither true nor false")
+	}},
 	{regexp.MustCompile(`^(unknown flag -[^-]), did you mean `), func(found []string) string {
 		return found[1] // one letter is near to all others
 	}},
