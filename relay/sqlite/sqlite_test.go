@@ -2,6 +2,7 @@ package sqlite_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io/fs"
 	"os"
@@ -34,7 +35,25 @@ func open(t *testing.T, dir string) (relay.Store, func()) {
 	}
 }
 
-func TestContract(t *testing.T) { storetest.Run(t, open) }
+// TestContract wants what each part of the contract leaves on disk to be sound, too.
+func TestContract(t *testing.T) {
+	storetest.Run(t, func(t *testing.T, dir string) (relay.Store, func()) {
+		s, closeStore := open(t, dir)
+		return s, func() {
+			closeStore()
+			a, err := sqlite.OpenAdmin(context.WithoutCancel(t.Context()), dir)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if problems, err := a.Check(); err != nil || len(problems) > 0 {
+				t.Errorf("what is left on disk: %v, %v", problems, err)
+			}
+			if err := a.Close(); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+}
 
 func TestOpenErrors(t *testing.T) {
 	for name, test := range map[string]struct {
