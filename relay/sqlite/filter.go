@@ -91,17 +91,12 @@ func (f *submissionFilter) addSaved(run submissionRun) bool {
 // mayHave yields the numbers of the runs that may have an id, the latest first.
 func (f *submissionFilter) mayHave(key submissionKey) iter.Seq[int64] {
 	return func(yield func(int64) bool) {
-		if len(f.layers) == 0 {
-			return
-		}
-		ofLayer := bloom.Locations(key[:], layerHashes)
 		for _, layer := range slices.Backward(f.layers) {
-			if !layer.all.TestLocations(ofLayer) {
+			if !layer.all.Test(key[:]) {
 				continue
 			}
-			ofRun := bloom.Locations(key.hashedForRun(), runHashes)
 			for _, run := range slices.Backward(layer.runs) {
-				if run.filter.TestLocations(ofRun) && !yield(run.number) {
+				if run.filter.Test(key.hashedForRun()) && !yield(run.number) {
 					return
 				}
 			}

@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -29,7 +30,19 @@ func newSubmissionKey(sender int64, id [api.SubmitIDSize]byte) (key submissionKe
 	return key
 }
 
-func (k *submissionKey) sender() int64 { return int64(binary.BigEndian.Uint64(k[:])) }
+func (k *submissionKey) sender() int64 { return int64(k.word(0)) }
+
+func (k *submissionKey) word(i int) uint64 { return binary.BigEndian.Uint64(k[8*i:]) }
+
+// compareKeys compares keys as bytes.Compare does, in half the time.
+func compareKeys(a, b submissionKey) int {
+	for i := range len(a) / 8 {
+		if c := cmp.Compare(a.word(i), b.word(i)); c != 0 {
+			return c
+		}
+	}
+	return 0
+}
 
 // packed returns keys one after the other, as they stand in the database.
 func packed(keys []submissionKey) []byte {
@@ -125,7 +138,7 @@ func (r *submissionRun) makeFilter() {
 // pack makes a run of all recent ids, which counts once the batch is committed.
 func (w *batchWrite) pack() error {
 	run := submissionRun{number: w.nextRun, keys: slices.AppendSeq(make([]submissionKey, 0, len(w.recent)), maps.Keys(w.recent))}
-	slices.SortFunc(run.keys, func(a, b submissionKey) int { return bytes.Compare(a[:], b[:]) })
+	slices.SortFunc(run.keys, compareKeys)
 	run.makeFilter()
 	if err := w.saveLayers(); err != nil {
 		return fmt.Errorf("saving the filters of submit ids: %w", err)
