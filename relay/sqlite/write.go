@@ -378,6 +378,9 @@ func (w *batchWrite) submit(submission *relay.Submission) error {
 	} else {
 		err = w.submitToGroup(key, submission)
 	}
+	if err == nil {
+		return nil
+	}
 	for _, refusal := range []error{relay.ErrUnknownRecipient, relay.ErrMailboxFull, relay.ErrNotAMember, relay.ErrStaleEpoch} {
 		if errors.Is(err, refusal) {
 			submission.Err = err
@@ -476,13 +479,11 @@ func (w *batchWrite) addEntry(mailbox int64, e envelope, payload int64) error {
 	size := int64(len(e.payload))
 	add := w.writer.addEntry.int(1, w.next).int(2, mailbox).int(3, w.batch.At.Unix()).int(4, int64(e.kind)).int(5, size)
 	if payload == 0 {
-		add.null(6).blob(7, e.payload)
+		add.blob(7, e.payload)
 	} else {
-		add.int(6, payload).null(7)
+		add.int(6, payload)
 	}
-	if e.list == 0 {
-		add.null(8)
-	} else {
+	if e.list != 0 {
 		add.int(8, e.list)
 	}
 	if err := add.exec(); err != nil {
