@@ -295,14 +295,18 @@ func (l *line) pumpIfNeeded() {
 
 // pump sends until nothing is left.
 func (l *line) pump() {
+	var sent work
 	for {
-		work, ok := l.next()
+		next, ok := l.next(sent)
 		if !ok {
 			return
 		}
-		if err := l.send(work); err != nil {
+		if err := l.send(next); err != nil {
 			l.end(err)
 		}
+		clear(next.answers)
+		clear(next.window)
+		sent = work{answers: next.answers[:0], window: next.window[:0]}
 	}
 }
 
@@ -313,11 +317,12 @@ type work struct {
 	read    bool // read the mailbox from the disk
 }
 
-func (l *line) next() (work, bool) {
+// next returns what is to be done, and lets the slices of what was be filled anew.
+func (l *line) next(done work) (work, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	w := work{answers: l.answers, window: l.window}
-	l.answers, l.window, l.windowBytes = nil, nil, 0
+	l.answers, l.window, l.windowBytes = done.answers, done.window, 0
 	if l.ending && l.waiting == 0 && len(w.answers) == 0 {
 		l.endLocked(nil) // l.err is set
 	}
@@ -328,7 +333,7 @@ func (l *line) next() (work, bool) {
 	}
 	idle := len(w.answers) == 0 && len(w.window) == 0 && !w.read
 	if idle || l.closed {
-		l.pumping = false
+		l.pumping, l.answers, l.window = false, nil, nil
 		return work{}, false
 	}
 	return w, true
