@@ -4,10 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"syscall"
 
 	"github.com/adrg/xdg"
+	"github.com/ncruces/go-sqlite3"
 
 	"sealpost/relay/sqlite"
 )
@@ -48,16 +50,35 @@ func (f dataFlag) withStore(env *environment, use func(*sqlite.Admin) error) err
 	return nil
 }
 
+// refuseOthersData keeps the superuser from running a server on the data of another
+// user, where it would leave files that the user's server cannot open.
+func (f dataFlag) refuseOthersData() error {
+	info, err := os.Stat(filepath.Join(f.dir(), sqlite.FileName))
+	if err != nil {
+		return nil //nolint:nilerr // opening it says more
+	}
+	if stat, ok := info.Sys().(*syscall.Stat_t); ok && os.Geteuid() == 0 && stat.Uid != 0 {
+		return fmt.Errorf("%w (%d)", sqlite.ErrOwner, stat.Uid)
+	}
+	return nil
+}
+
 // explainData says what to do about an error of a data directory.
 func explainData(dir string, err error) error {
 	explained := &userError{status: exitFailure, err: err}
+	missing, ok := errors.AsType[*fs.PathError](err)
+	if ok = ok && filepath.Base(missing.Path) == sqlite.FileName; ok && (errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR)) {
+		explained.err = fmt.Errorf("there is no data of a server in %s", filepath.Dir(missing.Path))
+		explained.code, explained.hint = "NO_DATA", "name the directory where a server keeps its data (--data), or a backup of one"
+		return explained
+	}
 	switch {
 	case errors.Is(err, sqlite.ErrInUse):
 		explained.code, explained.hint = "DATA_IN_USE", "stop the other server, or choose another directory with --data"
 	case errors.Is(err, sqlite.ErrCorrupt):
 		explained.code, explained.hint = "DATA_CORRUPT", "restore a backup with sealpost admin restore; the damaged file is left as it is"
 		if unsound, ok := errors.AsType[*sqlite.UnsoundError](err); ok {
-			explained.err = unsound
+			explained.err = fmt.Errorf("%s: %w", dir, unsound)
 		} else {
 			explained.err = fmt.Errorf("opening %s: %w", dir, sqlite.ErrCorrupt)
 		}
@@ -72,17 +93,15 @@ func explainData(dir string, err error) error {
 	case errors.Is(err, sqlite.ErrNoInvite):
 		explained.err = sqlite.ErrNoInvite
 		explained.code, explained.hint = "NO_INVITE", "sealpost admin invite list shows those that there are"
-	case errors.Is(err, fs.ErrNotExist):
-		explained.code, explained.hint = "NO_DATA", "name the directory where a server keeps its data (--data), or a backup of one"
-	case errors.Is(err, syscall.ENOSPC):
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, sqlite3.FULL):
 		explained.code, explained.hint = "DISK_FULL", "make room, or name a directory on another disk"
-	case isUnwritable(err):
-		explained.code, explained.hint = "DATA_NOT_WRITABLE", "choose a directory that you may write to with --data"
+	case errors.Is(err, sqlite3.IOERR), errors.Is(err, sqlite3.CANTOPEN):
+		// SQLite does not say which, not even of a full disk.
+		explained.code, explained.hint = "DATA_IO", "is the disk full (df -h), or failing? the system's log tells"
+	case errors.Is(err, fs.ErrPermission):
+		explained.code, explained.hint = "DATA_NOT_ALLOWED", "run it as the user of the server, with sudo -u, or name another directory"
+	case errors.Is(err, syscall.EROFS), errors.Is(err, syscall.ENOTDIR), errors.Is(err, fs.ErrExist):
+		explained.code, explained.hint = "DATA_NOT_WRITABLE", "name a directory that can be written to"
 	}
 	return explained
-}
-
-func isUnwritable(err error) bool {
-	return errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS) ||
-		errors.Is(err, syscall.ENOTDIR) || errors.Is(err, fs.ErrExist)
 }

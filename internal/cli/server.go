@@ -58,9 +58,13 @@ func (c *serverCommand) Run(env *environment, parsed *kong.Context) error {
 		c.Data = c.dir()
 		return c.settings.print(env.stdout, parsed.Selected().Flags)
 	}
-	store, err := sqlite.Open(c.dir())
+	var store *sqlite.Store
+	err := c.refuseOthersData()
+	if err == nil {
+		store, err = sqlite.Open(c.dir())
+	}
 	if err != nil {
-		return explainData(c.dir(), err)
+		return explainData(c.dir(), fmt.Errorf("opening %s: %w", c.dir(), err))
 	}
 	return errors.Join(c.serve(env, store), store.Close())
 }
@@ -99,7 +103,7 @@ func (c *serverCommand) serve(env *environment, store *sqlite.Store) error {
 	if err != nil {
 		err = fmt.Errorf("keeping the certificate: %w", err)
 	}
-	err = errors.Join(err, serveUntilDone(env, server, listeners))
+	err = errors.Join(err, serveUntilDone(env, server, listeners, log))
 	cancel()
 	stop()
 	ending, cancel := context.WithTimeout(context.Background(), shutdownTime)
@@ -143,29 +147,36 @@ func (c *serverCommand) watch(watched ops.Watched) (stop func() error, err error
 
 // serveUntilDone serves until env ends or serving fails. A second signal ends the
 // process at once: the first gave its handler up.
-func serveUntilDone(env *environment, server *relay.Server, listeners []net.Listener) error {
+func serveUntilDone(env *environment, server *relay.Server, listeners []net.Listener, log *slog.Logger) error {
 	served := make(chan error, len(listeners))
 	for _, l := range listeners {
 		go func() { served <- server.Serve(l) }()
 	}
+	log.Info("serving", "version", version())
 	ops.Notify(ops.Serving)
 	var err error
 	ended := 0
 	select {
 	case <-env.ctx.Done():
 		signal.Reset(os.Interrupt, syscall.SIGTERM)
-		fmt.Fprintln(env.stderr, "sealpost: stopping")
+		log.Info("stopping; a second signal ends the server at once")
 	case err = <-served:
 		ended = 1
 	}
 	ops.Notify(ops.Stopping)
 	ctx, cancel := context.WithTimeout(context.Background(), shutdownTime)
 	defer cancel()
-	if shutdown := server.Shutdown(ctx); shutdown != nil && !errors.Is(shutdown, context.DeadlineExceeded) {
+	switch shutdown := server.Shutdown(ctx); {
+	case errors.Is(shutdown, context.DeadlineExceeded):
+		log.Warn("clients that did not hang up in time were cut; what was accepted is on disk", "after", shutdownTime.String())
+	case shutdown != nil:
 		err = errors.Join(err, shutdown)
 	}
 	for ; ended < len(listeners); ended++ {
 		err = errors.Join(err, <-served)
+	}
+	if err == nil {
+		log.Info("stopped")
 	}
 	return err
 }
@@ -177,14 +188,28 @@ func (c *serverCommand) greet(env *environment, address net.Addr, id identity.Se
 	say := func(format string, args ...any) { _ = printLines(env.stdout, fmt.Sprintf(format, args...), 2) }
 	say("address      %s", address)
 	if c.Domain != "" {
-		_, port, _ := net.SplitHostPort(address.String())
-		say("domain       %[1]s\nconnect      sealpost client --server %[1]s:%[2]s", c.Domain, port)
+		say("domain       %s\nconnect      sealpost client --server %s", c.Domain, withHost(c.Domain, address))
 	} else {
-		say("fingerprint  %s\nconnect      sealpost client --server %s", id, address)
+		say("fingerprint  %s\nconnect      sealpost client --server %s", id, reachable(address))
 	}
 	if tcp, ok := address.(*net.TCPAddr); ok && !tcp.IP.IsLoopback() && !c.OpenRegistration {
 		c.greetByInvite(env, say)
 	}
+}
+
+// reachable is an address as clients can type it. Which name or address of this
+// machine they reach, where it listens on all, the operator knows.
+func reachable(address net.Addr) string {
+	if tcp, ok := address.(*net.TCPAddr); ok && tcp.IP.IsUnspecified() {
+		return withHost("HOST", address) + "   (HOST: a name or address of this machine)"
+	}
+	return address.String()
+}
+
+// withHost is an address with another host.
+func withHost(host string, address net.Addr) string {
+	_, port, _ := net.SplitHostPort(address.String())
+	return net.JoinHostPort(host, port)
 }
 
 // newLogger logs as text for a person and as JSON for a program.

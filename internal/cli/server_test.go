@@ -74,8 +74,8 @@ func TestServerErrors(t *testing.T) {
 		want string
 	}{
 		"port in use":    {[]string{"--data", t.TempDir(), "--listen", address}, "the port is in use"},
-		"data in use":    {[]string{"--data", used, "--listen", "127.0.0.1:0"}, "in use by another server"},
-		"data is a file": {[]string{"--data", file, "--listen", "127.0.0.1:0"}, "--data"},
+		"data in use":    {[]string{"--data", used, "--listen", "127.0.0.1:0"}, "opening " + used + ": the data directory is in use by another server"},
+		"data is a file": {[]string{"--data", file, "--listen", "127.0.0.1:0"}, "hint: name a directory"},
 		"corrupt":        {[]string{"--data", corrupt, "--listen", "127.0.0.1:0"}, "damaged"},
 		"no port":        {[]string{"--data", t.TempDir(), "--listen", "127.0.0.1"}, "HOST:PORT"},
 		"not ours":       {[]string{"--data", t.TempDir(), "--listen", "192.0.2.1:7443"}, "this machine does not have that address"},

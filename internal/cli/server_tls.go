@@ -8,6 +8,8 @@ import (
 	"io/fs"
 	"log/slog"
 	"net"
+	"net/url"
+	"regexp"
 	"strings"
 	"time"
 
@@ -34,13 +36,17 @@ type certificateSource struct {
 	keep func(ctx context.Context, listening net.Addr) (stop func(), err error)
 }
 
+// domainName is a DNS name as certificates have it (RFC 1123, section 2.1).
+var domainName = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*$`)
+
 func (f *tlsFlags) certificates(data string, log *slog.Logger) (*certificateSource, error) {
 	f.Domain = strings.ToLower(strings.TrimSuffix(f.Domain, "."))
 	switch {
 	case (f.TLSCert == "") != (f.TLSKey == ""):
 		return nil, &userError{status: exitUsage, code: "USAGE", err: errors.New("--tls-cert and --tls-key go together")}
-	case f.Domain != "" && (net.ParseIP(f.Domain) != nil || strings.ContainsAny(f.Domain, ":/*@ ")):
-		return nil, &userError{status: exitUsage, code: "USAGE", err: errors.New("--domain takes a name, such as chat.example.org")}
+	case f.Domain != "" && (net.ParseIP(f.Domain) != nil || !domainName.MatchString(f.Domain)):
+		return nil, &userError{status: exitUsage, code: "USAGE", err: fmt.Errorf("--domain takes a name, and %q is none", f.Domain),
+			hint: "a name is such as chat.example.org; with other letters than a to z it is written xn--..."}
 	case f.TLSCert != "":
 		return f.fromFiles(log)
 	case f.Domain != "":
@@ -85,11 +91,16 @@ func (f *tlsFlags) fromFiles(log *slog.Logger) (*certificateSource, error) {
 }
 
 func (f *tlsFlags) fromACME(data string, log *slog.Logger) (*certificateSource, error) {
+	if directory, err := url.Parse(f.ACMEDirectory); err != nil || directory.Scheme != "https" || directory.Host == "" {
+		return nil, &userError{status: exitUsage, code: "USAGE", err: fmt.Errorf("--acme-directory takes a URL, and %q is none", f.ACMEDirectory),
+			hint: "the authority says which, such as " + ops.LetsEncrypt}
+	}
 	acme, err := ops.NewACME(ops.ACMEConfig{
 		Domain: f.Domain, Directory: f.ACMEDirectory, Roots: f.ACMERoots, Dir: data, Log: log,
 	})
 	if err != nil {
-		return nil, fmt.Errorf("preparing for the ACME authority: %w", err)
+		return nil, &userError{status: exitFailure, code: "ACME", err: fmt.Errorf("preparing for the ACME authority: %w", err),
+			hint: "--acme-roots names a file with certificates in PEM that the server may read"}
 	}
 	return &certificateSource{
 		get: acme.GetCertificate, expires: acme.Expires,
