@@ -70,6 +70,11 @@ func (c *connection) Read(b []byte) (int, error) {
 	return n, err
 }
 
+// connectionLimits are those for which a connection is closed, as metrics call them.
+var connectionLimits = []string{
+	"connections", "address_connections", "address_connects", "stranger_time", "stranger_bytes", "refused_calls",
+}
+
 // end closes the connection for a limit; whoever uses it finds out.
 func (c *connection) end(limit string) {
 	if c.ended.CompareAndSwap(false, true) {

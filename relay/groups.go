@@ -106,7 +106,7 @@ func (s *Server) parseCommit(submission *Submission, commit *api.Commit) error {
 // parseMembers takes device ids in rising order.
 func (s *Server) parseMembers(ids [][]byte) ([]identity.DeviceID, error) {
 	if len(ids) > s.limits.Members {
-		return nil, errMalformed
+		return nil, errTooManyMembers
 	}
 	devices := make([]identity.DeviceID, len(ids))
 	for i, b := range ids {

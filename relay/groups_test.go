@@ -141,22 +141,22 @@ func TestMalformedGroupSubmits(t *testing.T) {
 		"not ascending":              func(s *api.Submit) { slices.Reverse(s.Commit.Members) },
 		"a member twice":             func(s *api.Submit) { s.Commit.Members = slices.Insert(s.Commit.Members, 0, s.Commit.Members[0]) },
 		"a short member":             func(s *api.Submit) { s.Commit.Members[0] = s.Commit.Members[0][:15] },
-		"too many members": func(s *api.Submit) {
-			s.Commit.Members = make([][]byte, limits.Members+1)
-			for i := range s.Commit.Members {
-				s.Commit.Members[i] = []byte{byte(i >> 8), byte(i), 15: 0}
-			}
-		},
-		"a Welcome for nobody":    func(s *api.Submit) { s.Commit.Welcomed = nil },
-		"nothing for who is new":  func(s *api.Submit) { s.Commit.Welcome = nil },
-		"a Welcome for no member": func(s *api.Submit) { s.Commit.Members = deviceIDs(alice, carol) },
-		"a Welcome for oneself":   func(s *api.Submit) { s.Commit.Welcomed = deviceIDs(alice, bob) },
-		"a welcomed device twice": func(s *api.Submit) { s.Commit.Welcomed = append(s.Commit.Welcomed, s.Commit.Welcomed[0]) },
+		"a Welcome for nobody":       func(s *api.Submit) { s.Commit.Welcomed = nil },
+		"nothing for who is new":     func(s *api.Submit) { s.Commit.Welcome = nil },
+		"a Welcome for no member":    func(s *api.Submit) { s.Commit.Members = deviceIDs(alice, carol) },
+		"a Welcome for oneself":      func(s *api.Submit) { s.Commit.Welcomed = deviceIDs(alice, bob) },
+		"a welcomed device twice":    func(s *api.Submit) { s.Commit.Welcomed = append(s.Commit.Welcomed, s.Commit.Welcomed[0]) },
 	} {
 		s := commit(name, 1, all, []*device{bob})
 		change(s)
 		a.rejected(s, api.Reason_REASON_MALFORMED)
 	}
+	crowd := commit("crowd", 1, all, []*device{bob})
+	crowd.Commit.Members = make([][]byte, limits.Members+1)
+	for i := range crowd.Commit.Members {
+		crowd.Commit.Members[i] = []byte{byte(i >> 8), byte(i), 15: 0}
+	}
+	a.rejected(crowd, api.Reason_REASON_TOO_LARGE) // a limit of this server, and no mistake
 	for payload, reason := range map[string]api.Reason{
 		strings.Repeat("x", limits.MaxHandshake-2): api.Reason_REASON_TOO_LARGE, // with its Welcome
 		"x": api.Reason_REASON_UNSPECIFIED,

@@ -1,10 +1,13 @@
 package relay
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
+
+	"sealpost/api"
 )
 
 // Metrics count what a relay does. No label names a person, a device or an
@@ -54,7 +57,7 @@ func NewMetrics() *Metrics {
 	}
 	received := counters("frames_received_total", "Frames from connected devices.", "frame")
 	claimed := counters("key_packages_claimed_total", "Key packages handed out.", "from")
-	return &Metrics{
+	m := &Metrics{
 		Collector: registry,
 
 		connections:         gauge("connections", "Open connections."),
@@ -80,6 +83,34 @@ func NewMetrics() *Metrics {
 		recordsExpired: counters("records_expired_total", "Submit ids, nonces, key packages and invitations deleted because their time was over.", "kind"),
 		internalErrors: counter("internal_errors_total", "Errors of the relay itself, each with a line in the log."),
 	}
+	m.begin()
+	return m
+}
+
+// begin shows every label from the start: of a series that begins with its first
+// event, Prometheus sees no increase.
+func (m *Metrics) begin() {
+	reasons := []api.Reason{api.Reason_REASON_INTERNAL}
+	limits := slices.Clone(connectionLimits)
+	for _, a := range answers {
+		reasons = append(reasons, a.reason)
+		if a.limit != "" {
+			limits = append(limits, a.limit)
+		}
+	}
+	for _, r := range reasons {
+		m.rejected.WithLabelValues(reasonLabel(r))
+		m.callsFailed.WithLabelValues(reasonLabel(r))
+	}
+	for _, l := range limits {
+		m.limitHits.WithLabelValues(l)
+	}
+	m.expire(Expired{})
+}
+
+// reasonLabel is mailbox_full for REASON_MAILBOX_FULL.
+func reasonLabel(r api.Reason) string {
+	return strings.ToLower(strings.TrimPrefix(r.String(), "REASON_"))
 }
 
 // expire counts what the sweeper deleted.
@@ -94,10 +125,9 @@ func (m *Metrics) expire(gone Expired) {
 // limitHit counts that a limit held a client back.
 func (m *Metrics) limitHit(limit string) { m.limitHits.WithLabelValues(limit).Inc() }
 
-// refused counts an answer under its reason, MAILBOX_FULL as mailbox_full, and
-// the limit that it is about.
+// refused counts an answer under its reason, and the limit that it is about.
 func (m *Metrics) refused(counter *prometheus.CounterVec, a answer) {
-	counter.WithLabelValues(strings.ToLower(strings.TrimPrefix(a.reason.String(), "REASON_"))).Inc()
+	counter.WithLabelValues(reasonLabel(a.reason)).Inc()
 	if a.limit != "" {
 		m.limitHit(a.limit)
 	}

@@ -1,6 +1,8 @@
 package relay_test
 
 import (
+	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -114,5 +116,38 @@ func TestMetrics(t *testing.T) {
 	batches := metricValue(t, metrics, "sealpost_write_seconds")
 	if batches == 0 || batches != metricValue(t, metrics, "sealpost_write_batch_submits") {
 		t.Errorf("%v batches were timed", batches)
+	}
+}
+
+// TestLimitsAreShownFromTheStart: a limit that was never hit is 0, not absent, and is
+// explained.
+func TestLimitsAreShownFromTheStart(t *testing.T) {
+	text, err := os.ReadFile("../docs/operations.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	registry := prometheus.NewPedanticRegistry()
+	registry.MustRegister(relay.NewMetrics())
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	shown := make(map[string]int)
+	for _, family := range families {
+		shown[family.GetName()] = len(family.GetMetric())
+		if family.GetName() != "sealpost_limit_hits_total" {
+			continue
+		}
+		for _, m := range family.GetMetric() {
+			limit := m.GetLabel()[0].GetValue()
+			if !strings.Contains(string(text), "`"+limit+"`") && !strings.Contains(string(text), "`"+strings.ReplaceAll(limit, "_", "-")+"`") {
+				t.Errorf("docs/operations.md does not explain the limit %s", limit)
+			}
+		}
+	}
+	for name, least := range map[string]int{"sealpost_limit_hits_total": 20, "sealpost_calls_failed_total": 15, "sealpost_submits_rejected_total": 15} {
+		if shown[name] < least {
+			t.Errorf("%s has %d labels at the start, want %d", name, shown[name], least)
+		}
 	}
 }
