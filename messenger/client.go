@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -89,6 +91,7 @@ func openLocked(ctx context.Context, options Options, p protection) (*Client, er
 	if _, err := removeStrayKeys(options.Dir, p); err != nil {
 		return nil, err
 	}
+	_ = os.Remove(filepath.Join(options.Dir, creatingFileName)) // where a crash came just after the protection
 	store, err := openExisting(ctx, options.Dir, key)
 	if err != nil {
 		return nil, err

@@ -41,20 +41,24 @@ func createLocked(ctx context.Context, options Options, profile NewProfile) (*Cl
 	if Exists(options.Dir) {
 		return nil, ErrProfileExists
 	}
-	// What is here without a protection file is left of a creation that a crash
-	// cut short: nobody has its key.
+	// What is here is left of a creation that a crash cut short: nobody has its key.
 	if err := removeLeftovers(options.Dir); err != nil {
 		return nil, fmt.Errorf("clearing the profile's directory: %w", err)
+	}
+	creating := filepath.Join(options.Dir, creatingFileName)
+	if err := writeFile(creating, nil); err != nil {
+		return nil, fmt.Errorf("beginning a profile: %w", err)
 	}
 	p, c, err := writeProfile(ctx, options, profile)
 	if err == nil {
 		var certain bool
 		if certain, err = c.registerFirst(ctx); err == nil {
+			_ = os.Remove(creating) // else Open does it
 			return c, nil
 		}
 		err = errors.Join(err, c.line.close(), c.store.close())
 		if !certain {
-			return nil, err
+			return nil, errors.Join(err, os.Remove(creating))
 		}
 	}
 	options.Unlock.forget(options.Dir, p)

@@ -76,7 +76,7 @@ func (d *doctor) note(check string, state FindingState, format string, args ...a
 
 func (d *doctor) examine(ctx context.Context, options Options) {
 	if !Exists(d.dir) {
-		d.note("files", Broken, "there is no profile in %s (sealpost client makes one), or its %s is lost: restore it from a backup", d.dir, protectionFileName)
+		d.note("files", Broken, "there is no profile in %s: sealpost client makes one", d.dir)
 		return
 	}
 	d.files()

@@ -15,11 +15,14 @@ import (
 	"github.com/gofrs/flock"
 )
 
-// The files of a profile. There is a profile where there is a protection file:
-// it is the last to be written and the first to be removed.
+// The files of a profile. The protection is the last to be written and the first to be
+// removed. While a profile is made, and while one that the server refused is removed,
+// there is a file that says so: a database without its protection is worthless then,
+// and at any other time somebody's messages that only lack a file.
 const (
 	protectionFileName = "protection.json"
 	databaseFileName   = "profile.db"
+	creatingFileName   = "creating"
 	lockFileName       = "lock"
 	pidFileName        = "pid"
 )
@@ -35,10 +38,13 @@ func ProfileDir(name string) (string, error) {
 	return filepath.Join(xdg.DataHome, "sealpost", "profiles", name), nil
 }
 
-// Exists tells whether there is a profile in dir.
+// Exists tells whether there is a profile in dir, be it one that lost a file.
 func Exists(dir string) bool {
-	_, err := os.Stat(filepath.Join(dir, protectionFileName))
-	return err == nil
+	there := func(name string) bool {
+		_, err := os.Stat(filepath.Join(dir, name))
+		return err == nil
+	}
+	return there(protectionFileName) || there(databaseFileName) && !there(creatingFileName)
 }
 
 // Profiles returns the names of the profiles that there are, sorted, and none where
@@ -67,10 +73,12 @@ func Protection(dir string) (ProtectionKind, error) {
 
 func readProtection(dir string) (protection, error) {
 	text, err := os.ReadFile(filepath.Join(dir, protectionFileName))
-	if errors.Is(err, fs.ErrNotExist) {
+	switch {
+	case errors.Is(err, fs.ErrNotExist) && Exists(dir):
+		return protection{}, fmt.Errorf("%s is lost: %w", protectionFileName, ErrDamaged)
+	case errors.Is(err, fs.ErrNotExist):
 		return protection{}, ErrNoProfile
-	}
-	if err != nil {
+	case err != nil:
 		return protection{}, fmt.Errorf("reading how the profile is protected: %w", err)
 	}
 	var p protection
@@ -95,13 +103,14 @@ func writeProtection(dir string, p protection) error {
 	return writeFile(filepath.Join(dir, protectionFileName), append(text, '\n'))
 }
 
-// removeLeftovers removes every file of a profile but the lock, which is held.
+// removeLeftovers removes every file of a profile but the lock, which is held. What
+// tells that they may go goes last.
 func removeLeftovers(dir string) error {
 	_, err := removeTemporary(dir)
 	errs := []error{err}
 	for _, name := range []string{
 		protectionFileName, databaseFileName, databaseFileName + "-wal", databaseFileName + "-shm",
-		databaseFileName + "-journal", keyFileName,
+		databaseFileName + "-journal", keyFileName, creatingFileName,
 	} {
 		if err := os.Remove(filepath.Join(dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			errs = append(errs, err)

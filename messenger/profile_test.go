@@ -206,6 +206,66 @@ func TestCreateLeavesNothingBehind(t *testing.T) {
 	}
 }
 
+// A creation that was cut short leaves what nobody has the key of, wherever that was.
+func TestCrashedCreationIsStartedOver(t *testing.T) {
+	relay := newRealRelay(t)
+	for name, left := range map[string][]string{
+		"at its begin":        {creatingFileName},
+		"with a database":     {creatingFileName, databaseFileName, databaseFileName + "-wal"},
+		"with a key":          {creatingFileName, databaseFileName, keyFileName},
+		"before the database": {keyFileName},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			for _, file := range left {
+				if err := os.WriteFile(filepath.Join(dir, file), []byte("cut"), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if _, err := Open(testContext(t), Options{Dir: dir, Unlock: KeyFile()}); !errors.Is(err, ErrNoProfile) {
+				t.Errorf("opening: %v", err)
+			}
+			username := identity.Username(strings.ReplaceAll(name, " ", "-"))
+			c, err := Create(testContext(t), Options{Dir: dir, Unlock: KeyFile()}, NewProfile{Username: username, Server: relay.address, Fingerprint: relay.id})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := c.Close(); err != nil {
+				t.Error(err)
+			}
+			if _, err := os.Stat(filepath.Join(dir, creatingFileName)); !errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("it is still being made: %v", err)
+			}
+		})
+	}
+}
+
+// Messages are not thrown away because a file beside them is lost: it may be found.
+func TestLostProtection(t *testing.T) {
+	relay := newRealRelay(t)
+	alice := relay.person("alice")
+	alice.stop()
+	path := filepath.Join(alice.options.Dir, protectionFileName)
+	if err := os.Rename(path, path+".elsewhere"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(testContext(t), alice.options); !errors.Is(err, ErrDamaged) {
+		t.Errorf("opening: %v", err)
+	}
+	if _, err := Protection(alice.options.Dir); !errors.Is(err, ErrDamaged) || !Exists(alice.options.Dir) {
+		t.Errorf("its protection: %v", err)
+	}
+	wantFindings(t, alice.options, map[string]FindingState{"protection": Broken})
+	_, err := Create(testContext(t), alice.options, NewProfile{Username: "eve", Server: relay.address, Fingerprint: relay.id})
+	if !errors.Is(err, ErrProfileExists) {
+		t.Errorf("creating: %v", err)
+	}
+	if err := os.Rename(path+".elsewhere", path); err != nil {
+		t.Fatal(err)
+	}
+	alice.restart()
+}
+
 func TestUncertainRegistrationIsCompleted(t *testing.T) {
 	relay := newRealRelay(t)
 	relay.register = func() error { return status.Error(codes.Unavailable, "the line broke") }
@@ -231,24 +291,6 @@ func TestUncertainRegistrationIsCompleted(t *testing.T) {
 	}
 	bob := relay.person("bob")
 	alice.await(alice.send(bob, "registered"), Accepted)
-}
-
-func TestCrashedCreationIsStartedOver(t *testing.T) {
-	relay := newRealRelay(t)
-	dir := t.TempDir()
-	for _, name := range []string{databaseFileName, databaseFileName + "-wal", keyFileName} {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte("half-written"), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	options := Options{Dir: dir, Unlock: KeyFile()}
-	c, err := Create(testContext(t), options, NewProfile{Username: "alice", Server: relay.address, Fingerprint: relay.id})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := c.Close(); err != nil {
-		t.Fatal(err)
-	}
 }
 
 func TestStoreHoldsNoPlaintext(t *testing.T) {
