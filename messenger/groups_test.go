@@ -76,6 +76,18 @@ func TestGroupLife(t *testing.T) {
 	alice.until("she sees it all", func() bool { return slices.Equal(alice.rows(in), want) })
 }
 
+func TestBeginnerIsAdministrator(t *testing.T) {
+	_, alice, _, _ := couple(t)
+	alice.offline()
+	v, err := alice.CreateGroup(testContext(t), "walks", []identity.Username{"bob"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := alice.members(v.ID); got != "alice*" {
+		t.Errorf("members of a group that the server does not know yet: %s", got)
+	}
+}
+
 func TestBothBeginAtOnce(t *testing.T) {
 	relay := newRealRelay(t)
 	alice, bob := relay.person("alice"), relay.person("bob")
@@ -326,9 +338,12 @@ func TestBlockOutlastsANewGroup(t *testing.T) {
 	if n := alice.count("SELECT count(*) FROM groups"); n != 2 {
 		t.Fatalf("alice knows %d groups", n)
 	}
-	bob.until("it came", func() bool {
-		return bob.count("SELECT count(*) FROM groups")+bob.count("SELECT count(*) FROM unknown_groups") == 2
-	})
+	bob.restart()
+	bob.online()
+	awaitEvent[CaughtUp](bob) // with the message, whichever group it came in
+	if n := bob.count("SELECT count(*) FROM groups") + bob.count("SELECT count(*) FROM unknown_groups"); n != 2 {
+		t.Fatalf("bob knows of %d groups", n)
+	}
 	wantRows(t, bob, in, "hello")
 	if err := bob.Unblock(testContext(t), "alice"); err != nil {
 		t.Fatal(err)
