@@ -217,7 +217,8 @@ func (c *Client) Members(ctx context.Context, id ConversationID) ([]Member, erro
 	}
 	var all []Member
 	if g == nil {
-		all = append(all, Member{Username: c.self.username(), Self: true, Devices: 1})
+		// A group that we begin; one that somebody else begins has members when it is known.
+		all = append(all, Member{Username: c.self.username(), Self: true, Devices: 1, Admin: v.kind == Group})
 		if v.with != "" {
 			all = append(all, Member{Username: v.with})
 		}
