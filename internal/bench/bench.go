@@ -48,19 +48,38 @@ type Result struct {
 	CPUPerMessage time.Duration
 }
 
+// ErrConfig reports a Config that cannot be measured.
+var ErrConfig = errors.New("this cannot be measured")
+
 func (c Config) check() error {
-	if c.Devices < 1 || c.Messages < c.Devices || c.Window < 1 || c.Rate < 0 {
-		return errors.New("a load has at least one device, one message for each device and a window of one")
+	for _, least := range []struct {
+		name         string
+		value, least int
+	}{{"devices", c.Devices, 1}, {"messages", c.Messages, 1}, {"window", c.Window, 1}, {"rate", c.Rate, 0}} {
+		if least.value < least.least {
+			return fmt.Errorf("%w: %s is at least %d, not %d", ErrConfig, least.name, least.least, least.value)
+		}
 	}
 	if c.Size < MinSize || c.Size > api.DefaultMaxMessage {
-		return fmt.Errorf("a payload has %d to %d bytes", MinSize, api.DefaultMaxMessage)
+		return fmt.Errorf("%w: size is %d to %d bytes, not %d", ErrConfig, MinSize, api.DefaultMaxMessage, c.Size)
+	}
+	return nil
+}
+
+// checkPairs refuses a load in which a pair would have nothing to send.
+func (c Config) checkPairs() error {
+	if err := c.check(); err != nil {
+		return err
+	}
+	if c.Messages < c.Devices {
+		return fmt.Errorf("%w: %d messages are fewer than the %d devices that send them", ErrConfig, c.Messages, c.Devices)
 	}
 	return nil
 }
 
 // Load makes a load and measures it.
 func Load(ctx context.Context, c Config) (result Result, err error) {
-	if err := c.check(); err != nil {
+	if err := c.checkPairs(); err != nil {
 		return Result{}, err
 	}
 	err = c.onTarget(func(t Target) error {
@@ -105,6 +124,14 @@ func Measure(ctx context.Context, c Config, pairs []Pair) (Result, error) {
 	cpu := processorTime()
 	run := run{Config: c, start: time.Now(), latency: newHistogram()}
 	group, ctx := errgroup.WithContext(ctx)
+	// When one is refused, the others wait for what does not come.
+	defer context.AfterFunc(ctx, func() {
+		for _, p := range pairs {
+			if p.end != nil {
+				p.end()
+			}
+		}
+	})()
 	for i, p := range pairs {
 		share := (c.Messages + i) / c.Devices
 		group.Go(func() error { return run.send(ctx, p, i, share) })

@@ -2,6 +2,7 @@ package bench
 
 import (
 	"fmt"
+	"strings"
 
 	"google.golang.org/grpc"
 
@@ -45,11 +46,16 @@ func answers(stream Stream, count int, free chan<- struct{}) error {
 			return err
 		}
 		if frame.GetAccepted() == nil {
-			return fmt.Errorf("the relay refused a submit: %v", frame.GetRejected().GetReason())
+			return fmt.Errorf("the relay refused a submit: %s", reason(frame.GetRejected().GetReason()))
 		}
 		free <- struct{}{}
 	}
 	return nil
+}
+
+// reason is mailbox full for REASON_MAILBOX_FULL.
+func reason(r api.Reason) string {
+	return strings.ToLower(strings.ReplaceAll(strings.TrimPrefix(r.String(), "REASON_"), "_", " "))
 }
 
 // nextFrame returns the next frame but Hello, which comes first, and Drained,

@@ -47,12 +47,14 @@ func Run(ctx context.Context, name string, c Config) (report Report, err error) 
 		}
 	}
 	if c.MLS && name != "saturate" && name != "steady" {
-		return Report{}, fmt.Errorf("the scenario %s has no MLS payloads", name)
+		return Report{}, fmt.Errorf("%w: the scenario %s has no MLS payloads", ErrConfig, name)
 	}
-	if name != "group" && name != "connect" && name != "idle" {
-		if err := c.check(); err != nil {
-			return Report{}, err
-		}
+	check := c.checkPairs
+	if name == "group" || name == "connect" || name == "idle" {
+		check = c.check
+	}
+	if err := check(); err != nil {
+		return Report{}, err
 	}
 	err = c.onTarget(func(t Target) error {
 		report, err = s.run(ctx, c, t)
@@ -103,7 +105,7 @@ func storm(ctx context.Context, c Config, t Target, r *Report) ([]*device, error
 // idleReport is what connections cost that do nothing.
 func idleReport(ctx context.Context, c Config, t Target) (r Report, err error) {
 	if t.PID == 0 {
-		return r, errors.New("the memory of idle connections is measured on a relay in a process of its own")
+		return r, fmt.Errorf("%w: the memory of idle connections is measured on a relay in a process of its own, without --server", ErrConfig)
 	}
 	warm, err := t.register(ctx, 1)
 	if err == nil {

@@ -16,6 +16,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
 
 	"sealpost/api"
 	"sealpost/identity"
@@ -111,7 +112,7 @@ func (t Target) register(ctx context.Context, n int) ([]*device, error) {
 			_, err = api.NewDirectoryClient(conn).Register(d.signed(ctx, api.Directory_Register_FullMethodName),
 				&api.RegisterRequest{DeviceRecord: d.record})
 			if err != nil {
-				return fmt.Errorf("registering: %w", err)
+				return fmt.Errorf("registering: %s", status.Convert(err).Message())
 			}
 			return nil
 		})
@@ -131,7 +132,7 @@ func (d *device) connect(ctx context.Context) (err error) {
 		_, err = d.stream.Recv() // Hello
 	}
 	if err != nil {
-		return fmt.Errorf("connecting: %w", err)
+		return fmt.Errorf("connecting: %s", status.Convert(err).Message())
 	}
 	return nil
 }
@@ -186,7 +187,10 @@ func (t Target) pairs(ctx context.Context, n int) ([]Pair, func(), error) {
 	pairs := make([]Pair, n)
 	for i := range pairs {
 		sender, receiver := devices[2*i], devices[2*i+1]
-		pairs[i] = Pair{Sender: sender.stream, Receiver: receiver.stream, Recipient: receiver.id}
+		pairs[i] = Pair{Sender: sender.stream, Receiver: receiver.stream, Recipient: receiver.id, end: func() {
+			sender.close()
+			receiver.close()
+		}}
 	}
 	return pairs, func() { closeAll(devices) }, nil
 }
@@ -196,6 +200,7 @@ type Pair struct {
 	Sender, Receiver Stream
 	Recipient        identity.DeviceID // whose line Receiver is
 	sealing          *sealing
+	end              func() // cuts both; may be nil
 }
 
 func newSubmitID() []byte {

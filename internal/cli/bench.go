@@ -20,7 +20,7 @@ import (
 type benchCommand struct {
 	Scenario    string `arg:"" optional:"" enum:"saturate,steady,connect,idle,backlog,group" default:"saturate" help:"saturate (as many messages as possible), steady (at a rate), connect (a storm of connections), idle (what they cost), backlog (messages for devices that are away), group (one message to many)."`
 	Server      string `placeholder:"HOST:PORT" help:"Measure this server, which must let everybody register and whose limits apply. Without it, one is started."`
-	Fingerprint string `placeholder:"srv:..." help:"Key that the server must have (default: the one it shows)."`
+	Fingerprint string `placeholder:"SHA256:..." help:"Key that the server must have (default: the one it shows)."`
 	Devices     int    `help:"Pairs of a sending and a receiving device, connections, or members of a group."`
 	Messages    int    `help:"Messages in all."`
 	Size        int    `help:"Bytes of a payload."`
@@ -48,20 +48,37 @@ func (c *benchCommand) Run(env *environment) (err error) {
 	}
 	report, err := bench.Run(env.ctx, c.Scenario, config)
 	if err != nil {
-		return fmt.Errorf("measuring: %w", err)
+		return c.explain(env, err)
 	}
 	return c.print(env, report)
+}
+
+// explain says what to do about an error of the measurement.
+func (c *benchCommand) explain(env *environment, err error) error {
+	switch told := (&userError{status: exitFailure, code: "BENCH", err: fmt.Errorf("measuring: %w", err)}); {
+	case errors.Is(err, bench.ErrConfig):
+		return usageError(err)
+	case env.ctx.Err() != nil:
+		return env.ctx.Err()
+	case c.Server != "":
+		told.hint = "that server has to let everybody register (--open-registration), and its limits apply: raise them with its --limit-... flags"
+		return told
+	default:
+		return told
+	}
 }
 
 func (c *benchCommand) target(env *environment) (*bench.Target, error) {
 	var id identity.ServerID
 	var err error
 	if c.Fingerprint != "" {
-		id, err = identity.ParseServerID(c.Fingerprint)
-	} else {
-		id, err = bench.Fingerprint(env.ctx, c.Server)
+		if id, err = identity.ParseServerID(c.Fingerprint); err != nil {
+			return nil, usageError(fmt.Errorf("--fingerprint: %w", err))
+		}
+	} else if id, err = bench.Fingerprint(env.ctx, c.Server); err != nil {
+		return nil, &userError{status: exitUnavailable, code: "SERVER_UNAVAILABLE", err: err, hint: "--server takes HOST:PORT of a server that runs"}
 	}
-	return &bench.Target{Address: c.Server, ID: id}, err
+	return &bench.Target{Address: c.Server, ID: id}, nil
 }
 
 func (c *benchCommand) print(env *environment, report bench.Report) error {
