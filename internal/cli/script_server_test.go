@@ -107,12 +107,21 @@ func getOnce(ctx context.Context, url string) (string, error) {
 	return fmt.Sprintf("%s\n%s", response.Status, body), err
 }
 
-// silent ADDRESS connects and says nothing until the script ends.
+// silent ADDRESS [N] connects, N times, and says nothing until the script ends.
 func silent(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) != 1 {
-		ts.Fatalf("usage: silent ADDRESS")
+	times := 1
+	if len(args) == 2 {
+		var err error
+		times, err = strconv.Atoi(args[1])
+		ts.Check(err)
+		args = args[:1]
 	}
-	conn, err := net.Dial("tcp", args[0])
-	ts.Check(err)
-	ts.Defer(func() { conn.Close() })
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: silent ADDRESS [N]")
+	}
+	for range times {
+		conn, err := net.Dial("tcp", args[0])
+		ts.Check(err)
+		ts.Defer(func() { conn.Close() })
+	}
 }

@@ -71,6 +71,9 @@ func (c *serverCommand) Run(env *environment, parsed *kong.Context) error {
 
 func (c *serverCommand) serve(env *environment, store *sqlite.Store) error {
 	log := newLogger(env)
+	if err := c.boundConnections(log); err != nil {
+		return err
+	}
 	source, err := c.certificates(c.dir(), log)
 	if err != nil {
 		return err
@@ -110,6 +113,21 @@ func (c *serverCommand) serve(env *environment, store *sqlite.Store) error {
 	defer cancel()
 	traces.Close(ending)
 	return errors.Join(err, watch())
+}
+
+// boundConnections takes no more connections than files can be open: those beyond
+// would wait unanswered, and the store would find none for itself.
+func (c *serverCommand) boundConnections(log *slog.Logger) error {
+	possible, err := ops.Connections()
+	if err != nil {
+		return err
+	}
+	if possible < c.Limits.Connections {
+		log.Warn("fewer connections than --limit-connections allows: the system lets too few files be open; raise ulimit -n, or LimitNOFILE of the service",
+			"limit", c.Limits.Connections, "connections", possible)
+		c.Limits.Connections = possible
+	}
+	return nil
 }
 
 // listen returns the sockets that the service manager opened, or opens one.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net/url"
 	"os"
 	"slices"
 	"strings"
@@ -31,6 +32,9 @@ func NewTraces(ctx context.Context, log *slog.Logger) (*Traces, error) {
 	if !tracesWanted() {
 		return nil, nil
 	}
+	if err := checkTraces(); err != nil {
+		return nil, err
+	}
 	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { log.Warn("traces are not sent", "error", err) }))
 	exporter, err := otlptracegrpc.New(ctx)
 	if err != nil {
@@ -47,6 +51,26 @@ func tracesWanted() bool {
 		return false
 	}
 	return os.Getenv("OTEL_EXPORTER_OTLP_ENDPOINT") != "" || os.Getenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") != ""
+}
+
+// checkTraces refuses what the library would pass over in silence, with traces that
+// then go nowhere, or elsewhere.
+func checkTraces() error {
+	for _, name := range []string{"OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"} {
+		endpoint := os.Getenv(name)
+		u, err := url.Parse(endpoint)
+		if endpoint != "" && (err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https")) {
+			return fmt.Errorf("%s in the environment is %q: it has to be a URL such as http://127.0.0.1:4317", name, endpoint)
+		}
+	}
+	name := "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"
+	if os.Getenv(name) == "" {
+		name = "OTEL_EXPORTER_OTLP_PROTOCOL"
+	}
+	if protocol := os.Getenv(name); protocol != "" && protocol != "grpc" {
+		return fmt.Errorf("%s in the environment is %q: traces are sent by grpc alone", name, protocol)
+	}
+	return nil
 }
 
 // ServerOptions are for the relay.

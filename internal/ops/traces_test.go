@@ -103,3 +103,21 @@ func TestTracesAreOff(t *testing.T) {
 		})
 	}
 }
+
+// What asks for traces that cannot be sent is a mistake that the start tells of.
+func TestTracesThatCannotBeSent(t *testing.T) {
+	for name, value := range map[string]string{
+		"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "127.0.0.1:4317",
+		"OTEL_EXPORTER_OTLP_PROTOCOL":        "http/protobuf",
+		"OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "http/json",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")
+			t.Setenv(name, value)
+			_, err := NewTraces(t.Context(), slog.New(slog.DiscardHandler))
+			if err == nil || !strings.Contains(err.Error(), name) || !strings.Contains(err.Error(), value) {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+}
