@@ -21,13 +21,17 @@ import (
 // CertificateFile holds the relay's certificate and its private key, in PEM.
 const CertificateFile = "tls.pem"
 
+// ErrCertificate reports a certificate file that is damaged.
+var ErrCertificate = errors.New("no certificate with its private key in it")
+
 // Clients pin the key and look at nothing else in the certificate, so it is made
 // once for as long as a certificate can say.
 var certificateEnd = time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC)
 
 // LoadOrCreateCertificate returns the certificate kept in a directory. The first
 // time it makes the directory and a self-signed certificate with a new ECDSA
-// P-256 key, in a file that only its owner can read. Leaf is set.
+// P-256 key, in a file that only its owner can read. Leaf is set. The error wraps
+// ErrCertificate or one of package fs.
 func LoadOrCreateCertificate(dir string) (tls.Certificate, error) {
 	path := filepath.Join(dir, CertificateFile)
 	text, err := os.ReadFile(path)
@@ -37,14 +41,26 @@ func LoadOrCreateCertificate(dir string) (tls.Certificate, error) {
 		}
 		err = keep(path, text)
 	}
+	if err == nil {
+		err = makePrivate(path)
+	}
 	if err != nil {
 		return tls.Certificate{}, fmt.Errorf("keeping the certificate: %w", err)
 	}
 	certificate, err := tls.X509KeyPair(text, text)
 	if err != nil {
-		return tls.Certificate{}, fmt.Errorf("reading the certificate in %s: %w", path, err)
+		return tls.Certificate{}, fmt.Errorf("reading %s: %w: %w", path, ErrCertificate, err)
 	}
 	return certificate, nil
+}
+
+// makePrivate takes the key from others who may read it, as after a copy by hand.
+func makePrivate(path string) error {
+	info, err := os.Stat(path)
+	if err == nil && info.Mode().Perm()&0o077 != 0 {
+		err = os.Chmod(path, 0o600)
+	}
+	return err
 }
 
 func createCertificate() ([]byte, error) {

@@ -3,6 +3,9 @@ package relay_test
 import (
 	"bytes"
 	"crypto/tls"
+	"errors"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"google.golang.org/grpc"
@@ -91,8 +94,21 @@ func TestCertificateIsKept(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	path := filepath.Join(dir, relay.CertificateFile)
+	if err := os.Chmod(path, 0o644); err != nil { // as a copy by hand leaves it
+		t.Fatal(err)
+	}
 	second, err := relay.LoadOrCreateCertificate(dir)
 	if err != nil || !bytes.Equal(first.Certificate[0], second.Certificate[0]) {
 		t.Fatalf("another certificate: %v", err)
+	}
+	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
+		t.Fatalf("others can read the key: %v, %v", info.Mode(), err)
+	}
+	if err := os.WriteFile(path, []byte("half a certif"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := relay.LoadOrCreateCertificate(dir); !errors.Is(err, relay.ErrCertificate) {
+		t.Fatalf("a damaged certificate: %v", err)
 	}
 }

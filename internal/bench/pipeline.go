@@ -46,7 +46,7 @@ func answers(stream Stream, count int, free chan<- struct{}) error {
 			return err
 		}
 		if frame.GetAccepted() == nil {
-			return fmt.Errorf("the relay refused a submit: %s", reason(frame.GetRejected().GetReason()))
+			return fmt.Errorf("%w a message: %s", ErrRefused, reason(frame.GetRejected().GetReason()))
 		}
 		free <- struct{}{}
 	}
@@ -63,8 +63,11 @@ func reason(r api.Reason) string {
 func nextFrame(stream Stream) (*api.ServerFrame, error) {
 	for {
 		frame, err := stream.Recv()
-		if err != nil || (frame.GetDrained() == nil && frame.GetHello() == nil) {
-			return frame, err
+		if err != nil {
+			return nil, told(err)
+		}
+		if frame.GetDrained() == nil && frame.GetHello() == nil {
+			return frame, nil
 		}
 	}
 }

@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
@@ -112,12 +113,26 @@ func (t Target) register(ctx context.Context, n int) ([]*device, error) {
 			_, err = api.NewDirectoryClient(conn).Register(d.signed(ctx, api.Directory_Register_FullMethodName),
 				&api.RegisterRequest{DeviceRecord: d.record})
 			if err != nil {
-				return fmt.Errorf("registering: %s", status.Convert(err).Message())
+				return fmt.Errorf("registering: %w", told(err))
 			}
 			return nil
 		})
 	}
 	return devices, group.Wait()
+}
+
+// ErrRefused reports a relay that is there and does not do what the load asks for.
+var ErrRefused = errors.New("the relay refused")
+
+// told is what a relay said, without gRPC's words around it.
+func told(err error) error {
+	st := status.Convert(err)
+	switch st.Code() {
+	case codes.PermissionDenied, codes.ResourceExhausted:
+		return fmt.Errorf("%w: %s", ErrRefused, st.Message())
+	default:
+		return errors.New(st.Message())
+	}
 }
 
 // connect opens the line of a device, on a connection of its own, and returns
@@ -132,7 +147,7 @@ func (d *device) connect(ctx context.Context) (err error) {
 		_, err = d.stream.Recv() // Hello
 	}
 	if err != nil {
-		return fmt.Errorf("connecting: %s", status.Convert(err).Message())
+		return fmt.Errorf("connecting: %w", told(err))
 	}
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"sealpost/internal/terminal"
 	"sealpost/relay"
@@ -33,8 +34,12 @@ func (c *adminCheckCommand) Run(env *environment) error {
 		fmt.Fprintln(env.stdout, terminal.Printable(problem))
 	}
 	if len(problems) > 0 {
-		return &userError{status: exitFailure, code: "DATA_NOT_SOUND", err: fmt.Errorf("%s is not sound: %d problems", c.dir(), len(problems)),
+		told := &userError{status: exitFailure, code: "DATA_NOT_SOUND", err: fmt.Errorf("%s is not sound: %s", c.dir(), count(len(problems), "problem")),
 			hint: "restore a backup with sealpost admin restore, and keep what is there until that works"}
+		if strings.HasPrefix(problems[0], relay.CertificateFile) { // it is looked at last
+			told.hint = "the database is sound: mend what is said above, or take " + relay.CertificateFile + " from a backup"
+		}
+		return told
 	}
 	_, err = fmt.Fprintf(env.stdout, "%s is sound\n", c.dir())
 	return err

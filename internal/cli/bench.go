@@ -60,7 +60,7 @@ func (c *benchCommand) explain(env *environment, err error) error {
 		return usageError(err)
 	case env.ctx.Err() != nil:
 		return env.ctx.Err()
-	case c.Server != "":
+	case errors.Is(err, bench.ErrRefused) && c.Server != "":
 		told.hint = "that server has to let everybody register (--open-registration), and its limits apply: raise them with its --limit-... flags"
 		return told
 	default:

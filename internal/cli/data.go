@@ -50,6 +50,12 @@ func (f dataFlag) withStore(env *environment, use func(*sqlite.Admin) error) err
 	return nil
 }
 
+// isFresh tells whether there is no store yet.
+func (f dataFlag) isFresh() bool {
+	info, err := os.Stat(filepath.Join(f.dir(), sqlite.FileName))
+	return errors.Is(err, fs.ErrNotExist) || (err == nil && info.Size() == 0)
+}
+
 // refuseOthersData keeps the superuser from running a server on the data of another
 // user, where it would leave files that the user's server cannot open.
 func (f dataFlag) refuseOthersData() error {

@@ -41,6 +41,7 @@ type serverCommand struct {
 	Limits relay.Limits `embed:"" prefix:"limit-" group:"Limits (--print-config shows the defaults):"`
 
 	settings *settings // where they came from
+	fresh    bool      // there was no store: this is a new server, or its disk is not there
 }
 
 // Help is shown by server --help.
@@ -59,6 +60,8 @@ func (c *serverCommand) Run(env *environment, parsed *kong.Context) error {
 		return c.settings.print(env.stdout, parsed.Selected().Flags)
 	}
 	var store *sqlite.Store
+	log := newLogger(env)
+	c.fresh = c.isFresh()
 	err := c.refuseOthersData()
 	if err == nil {
 		store, err = sqlite.Open(c.dir())
@@ -66,11 +69,10 @@ func (c *serverCommand) Run(env *environment, parsed *kong.Context) error {
 	if err != nil {
 		return explainData(c.dir(), fmt.Errorf("opening %s: %w", c.dir(), err))
 	}
-	return errors.Join(c.serve(env, store), store.Close())
+	return errors.Join(c.serve(env, store, log), store.Close())
 }
 
-func (c *serverCommand) serve(env *environment, store *sqlite.Store) error {
-	log := newLogger(env)
+func (c *serverCommand) serve(env *environment, store *sqlite.Store, log *slog.Logger) error {
 	if err := c.boundConnections(log); err != nil {
 		return err
 	}
@@ -106,7 +108,7 @@ func (c *serverCommand) serve(env *environment, store *sqlite.Store) error {
 	if err != nil {
 		err = fmt.Errorf("keeping the certificate: %w", err)
 	}
-	err = errors.Join(err, serveUntilDone(env, server, listeners, log))
+	err = errors.Join(err, c.serveUntilDone(env, server, listeners, log))
 	cancel()
 	stop()
 	ending, cancel := context.WithTimeout(context.Background(), shutdownTime)
@@ -123,8 +125,10 @@ func (c *serverCommand) boundConnections(log *slog.Logger) error {
 		return err
 	}
 	if possible < c.Limits.Connections {
-		log.Warn("fewer connections than --limit-connections allows: the system lets too few files be open; raise ulimit -n, or LimitNOFILE of the service",
-			"limit", c.Limits.Connections, "connections", possible)
+		if c.settings.places["limit-connections"] != "" {
+			log.Warn("fewer connections than --limit-connections allows: the system lets too few files be open; raise ulimit -n, or LimitNOFILE of the service",
+				"limit", c.Limits.Connections, "connections", possible)
+		}
 		c.Limits.Connections = possible
 	}
 	return nil
@@ -165,12 +169,12 @@ func (c *serverCommand) watch(watched ops.Watched) (stop func() error, err error
 
 // serveUntilDone serves until env ends or serving fails. A second signal ends the
 // process at once: the first gave its handler up.
-func serveUntilDone(env *environment, server *relay.Server, listeners []net.Listener, log *slog.Logger) error {
+func (c *serverCommand) serveUntilDone(env *environment, server *relay.Server, listeners []net.Listener, log *slog.Logger) error {
 	served := make(chan error, len(listeners))
 	for _, l := range listeners {
 		go func() { served <- server.Serve(l) }()
 	}
-	log.Info("serving", "version", version())
+	log.Info("serving", "version", version(), "connections", c.Limits.Connections, "data", c.dir(), "new", c.fresh)
 	ops.Notify(ops.Serving)
 	var err error
 	ended := 0

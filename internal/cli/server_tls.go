@@ -53,6 +53,10 @@ func (f *tlsFlags) certificates(data string, log *slog.Logger) (*certificateSour
 		return f.fromACME(data, log)
 	}
 	own, err := relay.LoadOrCreateCertificate(data)
+	if errors.Is(err, relay.ErrCertificate) {
+		return nil, &userError{status: exitFailure, code: "CERTIFICATE", err: err,
+			hint: "take " + relay.CertificateFile + " from a backup: clients pin its key, and refuse a server with another"}
+	}
 	if err != nil {
 		return nil, explainData(data, err)
 	}
