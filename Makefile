@@ -5,7 +5,8 @@ TOOL = go tool -modfile=tools/go.mod
 # which is C that was translated to Go, ciphers and curves. It makes them ten times slower.
 # Two goroutines with one connection are still found: in the driver, which is watched.
 QUIET = github.com/ncruces/go-sqlite3-wasm/... lukechampine.com/adiantum/... filippo.io/edwards25519/... \
-  crypto/internal/fips140/edwards25519/... crypto/internal/fips140/mlkem
+  golang.org/x/crypto/scrypt golang.org/x/crypto/argon2 \
+  $(addprefix crypto/internal/fips140/,edwards25519/... nistec/... bigmod mlkem sha3)
 RACE = -race $(QUIET:%=-gcflags=%=-race=false)
 PACKAGES = ./...
 

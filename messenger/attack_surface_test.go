@@ -167,7 +167,7 @@ func (w *watched) Write(b []byte) (int, error) {
 func (r *realRelay) watched(name identity.Username) (*person, *dialed) {
 	r.t.Helper()
 	d := &dialed{addresses: make(map[string]int)}
-	p := &person{t: r.t, options: Options{Dir: r.t.TempDir(), Unlock: KeyFile(), Dial: d.dial}}
+	p := &person{t: r.t, options: Options{Dir: r.t.TempDir(), Unlock: KeyFile(), Dial: d.dial, tuning: &smallStock}}
 	client, err := Create(testContext(r.t), p.options, NewProfile{Username: name, Server: r.address, Fingerprint: r.id})
 	if err != nil {
 		r.t.Fatal(err)

@@ -293,8 +293,8 @@ func (d *doctor) keyPackages(ctx context.Context, c *Client, hello *api.Hello) {
 		d.note("key packages", Attention, "the server has %d key packages of this device, and takes no more: %v", hello.GetKeyPackages(), err)
 		return
 	}
-	if hello.GetKeyPackages() < lowStock {
-		d.note("key packages", Repaired, "the server had %d key packages of this device left; it has %d now", hello.GetKeyPackages(), stockSize)
+	if int(hello.GetKeyPackages()) < c.tuning.lowStock {
+		d.note("key packages", Repaired, "the server had %d key packages of this device left; it has %d now", hello.GetKeyPackages(), c.tuning.stockSize)
 		return
 	}
 	d.note("key packages", Sound, "the server has %d key packages of this device", hello.GetKeyPackages())

@@ -81,9 +81,17 @@ func (r *realRelay) stop() {
 	}
 }
 
+// smallStock is the tuning of the persons of tests, who meet few: most of the time of a
+// registration is key packages.
+var smallStock = func() tuning {
+	t := defaultTuning
+	t.stockSize, t.lowStock = 12, 6
+	return t
+}()
+
 func (r *realRelay) person(name identity.Username, change ...func(*NewProfile)) *person {
 	r.t.Helper()
-	p := &person{t: r.t, options: Options{Dir: r.t.TempDir(), Unlock: KeyFile(), Logger: testLogger(r.t, name)}}
+	p := &person{t: r.t, options: Options{Dir: r.t.TempDir(), Unlock: KeyFile(), Logger: testLogger(r.t, name), tuning: &smallStock}}
 	profile := NewProfile{Username: name, Server: r.address, Fingerprint: r.id}
 	for _, c := range change {
 		c(&profile)
