@@ -48,6 +48,7 @@ func TestGroupLife(t *testing.T) {
 		t.Fatal(err)
 	}
 	carol.until("she is out", func() bool { return carol.conversation(in).State == Closed })
+	alice.until("she sees it", func() bool { return slices.Contains(alice.rows(in), "[alice removed carol]") }) // maybe after carol
 	alice.say(in, "without carol")
 	bob.awaitTexts(in, "who comes?", "me", "late", "without carol")
 	if got := carol.texts(in); slices.Contains(got, "without carol") {
