@@ -14,6 +14,21 @@ import (
 	"sealpost/identity"
 )
 
+// A relay forgets groups in which nobody writes for very long.
+func TestForgottenGroup(t *testing.T) {
+	relay, alice, bob, in := couple(t)
+	relay.stop()
+	relay.change("UPDATE mls_group SET used_at = 0")
+	relay.start() // which deletes what is due
+	first := alice.send(bob, "long time no see")
+	alice.await(first, Delivered)
+	bob.await(bob.send(alice, "indeed"), Delivered)
+	wantRows(t, bob, in, "hello", "long time no see", "indeed")
+	if n := alice.count("SELECT count(*) FROM groups"); n != 1 {
+		t.Errorf("%d groups were needed", n)
+	}
+}
+
 func TestOfflineDeliveryInOrder(t *testing.T) {
 	relay := newRealRelay(t)
 	alice, bob := relay.person("alice"), relay.person("bob")

@@ -109,16 +109,22 @@ func (r *realRelay) person(name identity.Username, change ...func(*NewProfile)) 
 // name is free for other keys, as when a server lies or a person set up anew.
 func (r *realRelay) rename(from, to identity.Username) {
 	r.t.Helper()
+	r.change("UPDATE account SET username = ? WHERE username = ?", string(to), string(from))
+}
+
+// change changes one row of the relay's database.
+func (r *realRelay) change(statement string, arguments ...any) {
+	r.t.Helper()
 	db, err := driver.Open("file:" + filepath.Join(r.dir, sqlite.FileName))
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	result, err := db.Exec("UPDATE account SET username = ? WHERE username = ?", string(to), string(from))
+	result, err := db.Exec(statement, arguments...)
 	if err := errors.Join(err, db.Close()); err != nil {
 		r.t.Fatal(err)
 	}
 	if n, err := result.RowsAffected(); err != nil || n != 1 {
-		r.t.Fatalf("renaming %s changed %d rows, %v", from, n, err)
+		r.t.Fatalf("%s: changed %d rows, %v", statement, n, err)
 	}
 }
 

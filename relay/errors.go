@@ -39,6 +39,7 @@ var (
 	errSubmitRate       = errors.New("too many submits of the device in a short time")
 	errByteRate         = errors.New("too many bytes from the device in a short time")
 	errAccountRate      = errors.New("too many submits of the account in a short time")
+	errCommitRate       = errors.New("too many commits of the account in a short time")
 	errRegistrationRate = errors.New("too many registrations from the address in a short time")
 )
 
@@ -81,6 +82,7 @@ var answers = []answer{
 	{errSubmitRate, codes.ResourceExhausted, api.Reason_REASON_RATE_LIMITED, time.Minute, "device_submits"},
 	{errByteRate, codes.ResourceExhausted, api.Reason_REASON_RATE_LIMITED, time.Minute, "device_bytes"},
 	{errAccountRate, codes.ResourceExhausted, api.Reason_REASON_RATE_LIMITED, time.Minute, "account_submits"},
+	{errCommitRate, codes.ResourceExhausted, api.Reason_REASON_RATE_LIMITED, time.Minute, "account_commits"},
 	{errRegistrationRate, codes.ResourceExhausted, api.Reason_REASON_RATE_LIMITED, time.Hour, "address_registrations"},
 	{ErrFull, codes.Unavailable, api.Reason_REASON_SERVER_FULL, 30 * time.Second, "disk"},
 }

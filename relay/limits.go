@@ -16,7 +16,10 @@ type Limits struct {
 	MaxHandshake int `help:"Bytes of a handshake payload with its Welcome."`
 	Recipients   int `help:"Recipients of one submit."`
 	Members      int `help:"Devices of one group."`
-	Devices      int `help:"Devices of one account."`
+	// GroupRetention bounds what groups leave on the disk for ever. A member of one that
+	// was forgotten makes it known again by a commit.
+	GroupRetention time.Duration `help:"How long a group is remembered in which nobody writes."`
+	Devices        int           `help:"Devices of one account."`
 
 	MailboxRows  int   `help:"Envelopes in one mailbox."`
 	MailboxBytes int64 `help:"Bytes of payload in one mailbox."`
@@ -47,6 +50,7 @@ type Limits struct {
 	DeviceSubmits        int `help:"Submits of a device in a minute."`
 	DeviceBytes          int `help:"Bytes that a device submits in a minute."`
 	AccountSubmits       int `help:"Submits of all devices of an account in a minute."`
+	AccountCommits       int `help:"Commits of all devices of an account in an hour."`
 	AddressRegistrations int `help:"Registrations from one address, or IPv6 network of 64 bits, in an hour."`
 
 	ClockSkew time.Duration `help:"How far the time of a request may be from the relay's."`
@@ -72,6 +76,7 @@ func DefaultLimits() Limits {
 		MaxHandshake:         api.DefaultMaxHandshake,
 		Recipients:           5000,
 		Members:              1000,
+		GroupRetention:       365 * 24 * time.Hour,
 		Devices:              32,
 		MailboxRows:          10_000,
 		MailboxBytes:         256 << 20,
@@ -93,6 +98,7 @@ func DefaultLimits() Limits {
 		DeviceSubmits:        6000,
 		DeviceBytes:          64 << 20,
 		AccountSubmits:       12_000,
+		AccountCommits:       2000,
 		AddressRegistrations: 120,
 		ClockSkew:            5 * time.Minute,
 		Nonces:               1 << 18,

@@ -189,6 +189,9 @@ func (l *line) submit(frame *api.Submit) error {
 	if err == nil {
 		err = l.uplink.rate.take(l.server.clock(), int(cost))
 	}
+	if err == nil && submission.Commit != nil {
+		err = l.server.rates.commits.take(l.server.clock(), l.account)
+	}
 	if err == nil {
 		err = l.server.writer.submit(l.ctx, p)
 	}

@@ -80,7 +80,7 @@ func NewMetrics() *Metrics {
 		keyPackages:    claimed.WithLabelValues("stock"),
 		lastResorts:    claimed.WithLabelValues("last_resort"),
 		expired:        counter("envelopes_expired_total", "Envelopes deleted because nobody fetched them in time."),
-		recordsExpired: counters("records_expired_total", "Submit ids, nonces, key packages and invitations deleted because their time was over.", "kind"),
+		recordsExpired: counters("records_expired_total", "Submit ids, nonces, key packages, invitations and groups deleted because their time was over.", "kind"),
 		internalErrors: counter("internal_errors_total", "Errors of the relay itself, each with a line in the log."),
 	}
 	m.begin()
@@ -120,6 +120,7 @@ func (m *Metrics) expire(gone Expired) {
 	m.recordsExpired.WithLabelValues("nonce").Add(float64(gone.Nonces))
 	m.recordsExpired.WithLabelValues("key_package").Add(float64(gone.KeyPackages))
 	m.recordsExpired.WithLabelValues("invite").Add(float64(gone.Invites))
+	m.recordsExpired.WithLabelValues("group").Add(float64(gone.Groups))
 }
 
 // limitHit counts that a limit held a client back.

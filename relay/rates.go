@@ -87,6 +87,7 @@ type clientRates struct {
 	submits       *rates[identity.DeviceID]
 	bytes         *rates[identity.DeviceID] // in units of byteUnit
 	accounts      *rates[identity.Username] // submits
+	commits       *rates[identity.Username]
 	registrations *rates[netip.Prefix]
 }
 
@@ -101,6 +102,7 @@ func newClientRates(l Limits) clientRates {
 		submits:       newRates[identity.DeviceID](errSubmitRate, l.DeviceSubmits, time.Minute),
 		bytes:         newRates[identity.DeviceID](errByteRate, max(l.DeviceBytes/byteUnit, 1), time.Minute),
 		accounts:      newRates[identity.Username](errAccountRate, l.AccountSubmits, time.Minute),
+		commits:       newRates[identity.Username](errCommitRate, l.AccountCommits, time.Hour),
 		registrations: newRates[netip.Prefix](errRegistrationRate, l.AddressRegistrations, time.Hour),
 	}
 }

@@ -140,3 +140,22 @@ func TestRegistrationRate(t *testing.T) {
 		t.Errorf("after the time that was said: %v", err)
 	}
 }
+
+// TestCommitRate: commits are rarer than messages, and each may leave a list of a
+// thousand devices on the disk for long.
+func TestCommitRate(t *testing.T) {
+	r := startRelay(t, t.TempDir(), func(c *relay.Config) { c.Limits.AccountCommits = 2 })
+	alice, bob := r.registered("alice"), r.registered("bob")
+	a, b := alice.connect(), bob.connect()
+	both := []*device{alice, bob}
+	a.accepted(commit("one", 0, both, nil))
+	a.accepted(commit("two", 1, both, nil))
+	b.ofGroup(api.Kind_KIND_HANDSHAKE, "two", 1, both...)
+	wait := a.limited(commit("three", 2, both, nil))
+	a.accepted(toGroup("a message", 2))
+	b.ofGroup(api.Kind_KIND_APPLICATION, "a message", 2, both...)
+	b.accepted(commit("of another", 2, both, nil))
+	a.ofGroup(api.Kind_KIND_HANDSHAKE, "of another", 2, both...)
+	r.clock.move(wait)
+	a.accepted(commit("three", 3, both, nil))
+}

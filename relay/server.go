@@ -268,7 +268,9 @@ func (s *Server) sweepForever(ctx context.Context) {
 // sweep deletes what is older than the retention, or has come to its end.
 func (s *Server) sweep(ctx context.Context) {
 	now := s.clock()
-	gone, err := s.store.Expire(ctx, Due{Before: now.Add(-s.limits.Retention), Nonces: now.Add(-s.nonces.lifetime), At: now})
+	gone, err := s.store.Expire(ctx, Due{
+		Before: now.Add(-s.limits.Retention), Nonces: now.Add(-s.nonces.lifetime), At: now, Groups: now.Add(-s.limits.GroupRetention),
+	})
 	if err != nil && ctx.Err() == nil {
 		s.logInternal(err)
 	}

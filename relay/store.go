@@ -80,10 +80,11 @@ type Due struct {
 	Before time.Time // envelopes accepted before, and remembered submit ids
 	Nonces time.Time // nonces of requests made before
 	At     time.Time // key packages and invitations that end by then
+	Groups time.Time // groups in which nobody wrote since, or in the day after
 }
 
 // Expired counts what expired.
-type Expired struct{ Envelopes, SubmitIDs, Nonces, KeyPackages, Invites int }
+type Expired struct{ Envelopes, SubmitIDs, Nonces, KeyPackages, Invites, Groups int }
 
 // A DeviceStatus is what a device is told at the beginning of a line.
 type DeviceStatus struct {

@@ -118,7 +118,7 @@ func TestCheckFindsDamage(t *testing.T) {
 		"an account alone":    {`INSERT INTO account VALUES (9, 'eve', x'00', 0)`, "1 accounts without a device"},
 		"a reused number":     {`UPDATE sequence_reserved SET upto = 0`, "4 envelopes with a number"},
 		"a lost list":         {`UPDATE entry SET list = 7`, "4 envelopes without the delivery list"},
-		"a lost group list":   {`INSERT INTO mls_group VALUES (1, x'01', 1, 7, x'')`, "1 groups without a delivery list"},
+		"a lost group list":   {`INSERT INTO mls_group VALUES (1, x'01', 1, 7, x'', 0)`, "1 groups without a delivery list"},
 		"cut submit ids":      {`UPDATE submission_log SET keys = substr(keys, 1, 23)`, "pages of submit ids that are cut"},
 		"a cut page":          {aRun + `UPDATE submission_page SET keys = substr(keys, 1, 30)`, "1 pages of submit ids that are cut"},
 		"a wrong first id":    {aRun + `UPDATE submission_page SET first = zeroblob(24)`, "1 pages of submit ids that are cut"},

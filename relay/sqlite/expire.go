@@ -7,6 +7,7 @@ import (
 
 	"github.com/ncruces/go-sqlite3"
 
+	"sealpost/identity"
 	"sealpost/relay"
 )
 
@@ -36,6 +37,7 @@ func (s *Store) Expire(ctx context.Context, due relay.Due) (relay.Expired, error
 		{"key packages", &gone.KeyPackages, s.expireWith(&s.writer.expireKeyPackages, due.At)},
 		{"last key packages", &gone.KeyPackages, s.expireWith(&s.writer.expireLastResorts, due.At)},
 		{"invitations", &gone.Invites, s.expireWith(&s.writer.expireInvites, due.At)},
+		{"groups", &gone.Groups, s.expireGroups(due.Groups)},
 		{"delivery lists", new(int), s.forgetLists},
 	} {
 		for more := true; more; {
@@ -177,6 +179,37 @@ func (s *Store) expireWith(statement *statement, at time.Time) expiryStep {
 		err = s.transaction(func() error { return statement.int(1, at.Unix()).int(2, expireRows).exec() })
 		gone = int(s.writer.conn.Changes())
 		return gone, gone == expireRows, err
+	}
+}
+
+// expireGroups forgets groups that nobody uses. Their last delivery lists stay as long as
+// an entry names them.
+func (s *Store) expireGroups(before time.Time) expiryStep {
+	const atOnce = expireBytes / (1000 * len(identity.DeviceID{})) // large ones
+	return func(context.Context) (gone int, more bool, err error) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		err = s.transaction(func() error {
+			var lists []int64
+			err := s.writer.expireGroups.int(1, before.Unix()).int(2, int64(atOnce)).each(func(row *sqlite3.Stmt) bool {
+				lists = append(lists, row.ColumnInt64(0))
+				return true
+			})
+			for _, list := range lists {
+				if err == nil {
+					err = s.writer.endList.int(1, s.next).int(2, list).exec()
+				}
+			}
+			gone = len(lists)
+			return err
+		})
+		if err != nil {
+			return 0, false, err
+		}
+		if gone > 0 {
+			s.groups.clear()
+		}
+		return gone, gone == atOnce, nil
 	}
 }
 

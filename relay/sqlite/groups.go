@@ -17,6 +17,7 @@ import (
 type group struct {
 	number int64 // 0 until it is stored
 	epoch  uint64
+	usedAt int64 // when somebody wrote, in seconds since 1970, to the day
 	list   deliveryList
 	behind *group // what is stored, where a commit shows that it is out of date
 }
@@ -64,8 +65,22 @@ func (w *batchWrite) submitToGroup(key submissionKey, s *relay.Submission) error
 		return w.commit(key, s, g, mailboxes)
 	}
 	w.remember(key)
+	if err := w.use(g); err != nil {
+		return fmt.Errorf("noting that a group is used: %w", err)
+	}
 	s.FirstSequence, err = w.deliver(envelope{s.Kind, s.Payload, g.list.number}, mailboxes)
 	return err
+}
+
+// use notes once a day that somebody writes in a group.
+func (w *batchWrite) use(g *group) error {
+	const day = 24 * 60 * 60
+	now := w.batch.At.Unix()
+	if now-g.usedAt < day {
+		return nil
+	}
+	g.usedAt = now
+	return w.writer.useGroup.int(1, now).int(2, g.number).exec()
 }
 
 // listeners sets the recipients to the delivery list without the sender, or for a
@@ -149,7 +164,7 @@ func (w *batchWrite) group(id string) (*group, error) {
 	var list int64
 	var devices []identity.DeviceID
 	err := w.writer.group.blob(1, []byte(id)).each(func(row *sqlite3.Stmt) bool {
-		g = &group{number: row.ColumnInt64(0), epoch: uint64(row.ColumnInt64(1))}
+		g = &group{number: row.ColumnInt64(0), epoch: uint64(row.ColumnInt64(1)), usedAt: row.ColumnInt64(4)}
 		list = row.ColumnInt64(2)
 		for device := range slices.Chunk(row.ColumnRawBlob(3), len(identity.DeviceID{})) {
 			devices = append(devices, identity.DeviceID(device))
@@ -192,7 +207,7 @@ func contains(ascending []identity.DeviceID, device identity.DeviceID) bool {
 // commit delivers a commit to mailboxes, which have room for it, and begins the
 // next epoch.
 func (w *batchWrite) commit(key submissionKey, s *relay.Submission, g *group, mailboxes []int64) (err error) {
-	next := &group{epoch: g.epoch + 1}
+	next := &group{epoch: g.epoch + 1, usedAt: w.batch.At.Unix()}
 	if next.list, err = w.resolve(s.Group.ID, next.epoch, s.Commit.Members); err != nil {
 		return err
 	}
@@ -256,13 +271,13 @@ func (w *batchWrite) beginEpoch(id string, old, next *group) error {
 		members = append(members, device[:]...)
 	}
 	if old.number == 0 {
-		if err := w.writer.addGroup.blob(1, []byte(id)).int(2, int64(next.epoch)).int(3, next.list.number).blob(4, members).exec(); err != nil {
+		if err := w.writer.addGroup.blob(1, []byte(id)).int(2, int64(next.epoch)).int(3, next.list.number).blob(4, members).int(5, next.usedAt).exec(); err != nil {
 			return err
 		}
 		next.number = w.writer.conn.LastInsertRowID()
 	} else {
 		next.number = old.number
-		if err := w.writer.setGroup.int(1, int64(next.epoch)).int(2, next.list.number).blob(3, members).int(4, old.number).exec(); err != nil {
+		if err := w.writer.setGroup.int(1, int64(next.epoch)).int(2, next.list.number).blob(3, members).int(4, next.usedAt).int(5, old.number).exec(); err != nil {
 			return err
 		}
 	}

@@ -24,6 +24,7 @@ func TestMigration(t *testing.T) {
 		"schema-2.sql": {checkMigrated, checkMigratedGroup},
 		"schema-3.sql": {checkMigrated, checkMigratedGroup},
 		"schema-4.sql": {checkMigrated, checkMigratedGroup, checkMigratedSubmissions},
+		"schema-5.sql": {checkMigrated, checkMigratedGroup, checkMigratedSubmissions},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
@@ -31,6 +32,10 @@ func TestMigration(t *testing.T) {
 			wantOlder(t, dir)
 			s, closeStore := open(t, dir)
 			defer closeStore()
+			// Nobody noted when a group was used, so that its time begins now.
+			if gone, err := s.Expire(t.Context(), relay.Due{Groups: time.Now().Add(-time.Hour)}); err != nil || gone.Groups > 0 {
+				t.Errorf("%+v expired, %v", gone, err)
+			}
 			for _, check := range check {
 				check(t, s)
 			}

@@ -20,7 +20,8 @@ var ErrNewerSchema = errors.New("the database was written by a newer version of 
 // in submission_log, those of a batch in a row, until many become a run at once:
 // sorted, in pages (see submissions.go).
 //
-// An entry of a group names the delivery list that was used, which stands once for
+// A group notes on which day somebody wrote last, in seconds: not oftener, since each
+// message would write it otherwise. An entry of a group names the delivery list that was used, which stands once for
 // each epoch, and after its end stays as long as an entry is older than that. What
 // was claimed of key_package has no body any more.
 var migrations = []migration{{sql: `
@@ -148,7 +149,11 @@ CREATE TABLE submission_layer (
 	last_run  INTEGER NOT NULL,
 	filter    BLOB NOT NULL
 ) STRICT;
-`, then: packSubmissions}}
+`, then: packSubmissions}, {sql: `
+ALTER TABLE mls_group ADD COLUMN used_at INTEGER NOT NULL DEFAULT 0;
+UPDATE mls_group SET used_at = unixepoch();
+CREATE INDEX mls_group_used ON mls_group(used_at);
+`}}
 
 // A migration leads from one schema version to the next, in one transaction.
 type migration struct {

@@ -29,7 +29,8 @@ type writer struct {
 	expirePages, expireRuns                                          statement
 	layers, addLayer, expireLayers                                   statement
 
-	group, addGroup, setGroup, addList, endList, deleteOldLists statement
+	group, addGroup, setGroup, useGroup, expireGroups statement
+	addList, endList, deleteOldLists                  statement
 
 	devicesOf, oldestKeyPackage, lastResort, stock, countKeyPackages statement
 	addKeyPackage, setLastResort, takeKeyPackage                     statement
@@ -88,11 +89,14 @@ func (w *writer) prepare() error {
 		&w.addLayer:     `INSERT INTO submission_layer (first_run, last_run, filter) VALUES (?, ?, ?)`,
 		&w.expireLayers: `DELETE FROM submission_layer WHERE NOT EXISTS (SELECT 1 FROM submission_run WHERE number BETWEEN first_run AND last_run)`,
 
-		&w.group:    `SELECT number, epoch, list, members FROM mls_group WHERE id = ?`,
-		&w.addGroup: `INSERT INTO mls_group (id, epoch, list, members) VALUES (?, ?, ?, ?)`,
-		&w.setGroup: `UPDATE mls_group SET epoch = ?, list = ?, members = ? WHERE number = ?`,
-		&w.addList:  `INSERT INTO delivery_list (group_id, hash) VALUES (?, ?)`,
-		&w.endList:  `UPDATE delivery_list SET ended = ? WHERE number = ?`,
+		&w.group:    `SELECT number, epoch, list, members, used_at FROM mls_group WHERE id = ?`,
+		&w.addGroup: `INSERT INTO mls_group (id, epoch, list, members, used_at) VALUES (?, ?, ?, ?, ?)`,
+		&w.setGroup: `UPDATE mls_group SET epoch = ?, list = ?, members = ?, used_at = ? WHERE number = ?`,
+		&w.useGroup: `UPDATE mls_group SET used_at = ? WHERE number = ?`,
+		&w.expireGroups: `DELETE FROM mls_group WHERE number IN
+			(SELECT number FROM mls_group WHERE used_at < ? ORDER BY used_at LIMIT ?) RETURNING list`,
+		&w.addList: `INSERT INTO delivery_list (group_id, hash) VALUES (?, ?)`,
+		&w.endList: `UPDATE delivery_list SET ended = ? WHERE number = ?`,
 		&w.deleteOldLists: `DELETE FROM delivery_list WHERE ended IS NOT NULL
 			AND ended <= coalesce((SELECT min(sequence) FROM entry), ended)`,
 

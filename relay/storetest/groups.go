@@ -26,6 +26,7 @@ var groupTests = map[string]func(*testing.T, *suite){
 	"RestoredStore":              testRestoredStore,
 	"GroupReopen":                testGroupReopen,
 	"OldListsAreForgotten":       testOldListsAreForgotten,
+	"IdleGroupsAreForgotten":     testIdleGroupsAreForgotten,
 	"ManyGroups":                 testManyGroups,
 }
 
@@ -387,6 +388,56 @@ func testOldListsAreForgotten(t *testing.T, s *suite) {
 	s.holds(bob)
 	s.accepted(toGroup(bob, "four", 3))
 	s.holdsOfGroup(alice, api.Kind_KIND_APPLICATION, "four", 3, both...)
+}
+
+// testIdleGroupsAreForgotten: a group goes when nobody wrote in it for long, and any
+// member makes it known again.
+func testIdleGroupsAreForgotten(t *testing.T, s *suite) {
+	const day = 24 * time.Hour
+	alice, bob := s.device("alice"), s.device("bob")
+	both := ascending(alice, bob)
+	busy := func(payload string) *relay.Submission {
+		m := toGroup(alice, payload, 1)
+		m.Group.ID = "a group in use.."
+		return m
+	}
+	s.group(alice, bob)
+	founding := commit(alice, "founding", 0, both, nil)
+	founding.Group.ID = busy("").Group.ID
+	s.accepted(founding, toGroup(alice, "one", 1))
+	forget := func(want int) {
+		t.Helper()
+		gone, err := s.store.Expire(t.Context(), relay.Due{Groups: s.now.Add(-10 * day)})
+		if err != nil || gone != (relay.Expired{Groups: want}) {
+			t.Fatalf("%+v expired, %v; want %d groups", gone, err, want)
+		}
+	}
+	for range 10 {
+		s.now = s.now.Add(day)
+		s.accepted(busy("still here"))
+		forget(0)
+	}
+	s.now = s.now.Add(day)
+	forget(1)
+	forget(0)
+	s.reopen()
+	s.accepted(busy("as before"))
+	hash := identity.DeliveryListHash([]byte(testGroup), 1, both)
+	if e := s.read(bob)[0]; string(e.Payload) != "one" || !bytes.Equal(e.ListHash, hash[:]) {
+		t.Errorf("the mailbox holds %q with the list %x, which is to outlive the group", e.Payload, e.ListHash)
+	}
+	for range 2 {
+		if err := s.refused(toGroup(bob, "anybody?", 1)); !errors.Is(err, relay.ErrNotAMember) {
+			t.Errorf("in a group that was forgotten: %v", err)
+		}
+		s.reopen()
+	}
+	s.accepted(commit(bob, "it is", 1, both, nil), toGroup(alice, "good", 2))
+	s.holdsOfGroup(bob, api.Kind_KIND_APPLICATION, "good", 2, both...)
+	s.ack(alice, relay.MaxSequence)
+	s.ack(bob, relay.MaxSequence)
+	s.now = s.now.Add(11 * day)
+	forget(2)
 }
 
 // testManyGroups speaks in turn in more groups than a batch has, so that a store
