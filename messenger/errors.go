@@ -3,6 +3,7 @@ package messenger
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"sealpost/identity"
 )
@@ -107,9 +108,19 @@ func (e *ProfileInUseError) Error() string {
 	return fmt.Sprintf("the profile is in use by process %d", e.PID)
 }
 
-type tooOftenError struct{}
+type tooOftenError struct {
+	retry time.Duration // after which it may be asked again; 0: it did not say
+}
 
-func (tooOftenError) Error() string { return "the server limits how often it is asked" }
+func (e tooOftenError) Error() string {
+	text := "the server limits how often it is asked"
+	if e.retry > 0 {
+		text += ", and may be asked again in " + max(e.retry.Round(time.Second), time.Second).String()
+	}
+	return text
+}
+
+func (tooOftenError) Is(target error) bool { return target == ErrTooOften }
 
 func (tooOftenError) Unwrap() error { return ErrServerUnavailable }
 

@@ -159,7 +159,10 @@ func (l *line) explain(err error) error {
 		return *refused
 	}
 	st := status.Convert(err)
-	if known, ok := reasonErrors[reasonOf(st)]; ok {
+	switch known, ok := reasonErrors[reasonOf(st)]; {
+	case errors.Is(known, ErrTooOften):
+		return tooOftenError{retryOf(st)}
+	case ok:
 		return known
 	}
 	switch st.Code() {
@@ -198,6 +201,19 @@ func reasonOf(st *status.Status) api.Reason {
 	}
 	return api.Reason_REASON_UNSPECIFIED
 }
+
+// retryOf returns when the server may be asked again, and 0 where it does not say.
+func retryOf(st *status.Status) time.Duration {
+	for _, detail := range st.Details() {
+		if info, ok := detail.(*errdetails.RetryInfo); ok {
+			return min(max(info.GetRetryDelay().AsDuration(), 0), maxRetry)
+		}
+	}
+	return 0
+}
+
+// maxRetry bounds what a server can say of when it may be asked again.
+const maxRetry = 24 * time.Hour
 
 // requestSigner signs every call anew, as this device and for one server.
 type requestSigner struct {

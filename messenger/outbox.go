@@ -80,6 +80,22 @@ func enqueue(u *unit, e entry) error {
 		return fmt.Errorf("queueing: %w", err)
 	}
 	u.wakes = true
+	if e.message == nil {
+		return nil
+	}
+	return waitLikeOthers(u, e)
+}
+
+// waitLikeOthers gives a message that joins a lane the reason for which the lane waits.
+func waitLikeOthers(u *unit, e entry) error {
+	_, err := u.ExecContext(u, `
+		UPDATE messages SET reason = head.reason
+		FROM (SELECT message FROM outbox WHERE queue = ? AND message IS NOT NULL ORDER BY id LIMIT 1) AS o JOIN messages AS head ON head.id = o.message
+		WHERE messages.id = ? AND head.reason != ''`,
+		e.conversation*int64(lanes)+int64(e.lane), *e.message)
+	if err != nil {
+		return fmt.Errorf("queueing: %w", err)
+	}
 	return nil
 }
 

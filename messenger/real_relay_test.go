@@ -212,6 +212,9 @@ func TestRealRelayRefuses(t *testing.T) {
 			break
 		}
 	}
+	if later, err := alice.Message(testContext(t), alice.send(bob, "behind it")); err != nil || later.State != Queued || later.Reason == "" {
+		t.Errorf("what waits behind it says no reason: %+v, %v", later, err)
+	}
 	alice.stop()
 	bob.online()
 	bob.awaitTexts(bob.direct(alice), texts[:2]...)

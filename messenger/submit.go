@@ -383,6 +383,8 @@ func (s *session) rejected(ctx context.Context, f flight, r *api.Rejected) error
 			text = "the mailbox of a recipient is full"
 		case api.Reason_REASON_SERVER_FULL:
 			text = "the server's disk is full"
+		case api.Reason_REASON_RATE_LIMITED:
+			text = "the server limits how much it takes at a time"
 		}
 		return postpone(u, e, u.now.Add(pause), text+"; it is tried again")
 	})

@@ -45,7 +45,7 @@ func (f dataFlag) withStore(env *environment, use func(*sqlite.Admin) error) err
 		return env.ctx.Err()
 	}
 	if err != nil {
-		return explainData(f.dir(), fmt.Errorf("reading %s: %w", f.dir(), err))
+		return explainData(f.dir(), fmt.Errorf("%s: %w", f.dir(), err))
 	}
 	return nil
 }

@@ -31,7 +31,7 @@ var explanations = []explanation{
 	{messenger.ErrInviteRequired, exitFailure, "INVITE_REQUIRED", "ask who runs the server for an invite code"},
 	{messenger.ErrInviteInvalid, exitFailure, "INVITE_INVALID", "see that the code is complete, or ask who runs the server for a new one"},
 	{identity.ErrInviteCode, exitUsage, "BAD_INVITE", "copy the code as you got it"},
-	{messenger.ErrTooOften, exitUnavailable, "TOO_OFTEN", "try again in a minute, or ask who runs the server for a higher limit"},
+	{messenger.ErrTooOften, exitUnavailable, "TOO_OFTEN", "try again then, or ask who runs the server for a higher limit"},
 	{messenger.ErrServerUnavailable, exitUnavailable, "SERVER_UNAVAILABLE", "check the address, and that sealpost server runs there; then try again"},
 	{messenger.ErrReplaced, exitFailure, "REPLACED", "quit the other client of this profile; a profile is for one device only, never copy it"},
 	{messenger.ErrClockSkew, exitFailure, "CLOCK_SKEW", "set the clock of this computer"},

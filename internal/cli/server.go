@@ -69,7 +69,11 @@ func (c *serverCommand) Run(env *environment, parsed *kong.Context) error {
 	if err != nil {
 		return explainData(c.dir(), fmt.Errorf("opening %s: %w", c.dir(), err))
 	}
-	return errors.Join(c.serve(env, store, log), store.Close())
+	err = c.serve(env, store, log)
+	if closed := store.Close(); closed != nil {
+		err = errors.Join(err, explainData(c.dir(), fmt.Errorf("closing %s: %w", c.dir(), closed)))
+	}
+	return err
 }
 
 func (c *serverCommand) serve(env *environment, store *sqlite.Store, log *slog.Logger) error {
