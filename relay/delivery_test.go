@@ -75,14 +75,9 @@ func TestMalformedFrames(t *testing.T) {
 		"no recipients":     func(s *api.Submit) { s.Recipients = nil },
 		"twice the same":    func(s *api.Submit) { s.Recipients = append(s.Recipients, s.Recipients[0]) },
 		"a short recipient": func(s *api.Submit) { s.Recipients[0] = s.Recipients[0][:15] },
-		"too many recipients": func(s *api.Submit) {
-			for i := range relay.DefaultLimits().Recipients {
-				s.Recipients = append(s.Recipients, fmt.Appendf(nil, "%016d", i))
-			}
-		},
-		"no kind":      func(s *api.Submit) { s.Kind = api.Kind_KIND_UNSPECIFIED },
-		"unknown kind": func(s *api.Submit) { s.Kind = 77 },
-		"no payload":   func(s *api.Submit) { s.Payload = nil },
+		"no kind":           func(s *api.Submit) { s.Kind = api.Kind_KIND_UNSPECIFIED },
+		"unknown kind":      func(s *api.Submit) { s.Kind = 77 },
+		"no payload":        func(s *api.Submit) { s.Payload = nil },
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := submit("one", bob)
@@ -112,6 +107,11 @@ func TestSizeLimits(t *testing.T) {
 	alice, bob := r.registered("alice"), r.registered("bob")
 	limits := relay.DefaultLimits()
 	a, b := alice.connect(), bob.connect()
+	many := submit("to too many", bob)
+	for i := range limits.Recipients {
+		many.Recipients = append(many.Recipients, fmt.Appendf(nil, "%016d", i))
+	}
+	a.rejected(many, api.Reason_REASON_TOO_LARGE)
 	for _, test := range []struct {
 		kind api.Kind
 		max  int

@@ -223,8 +223,11 @@ func (s *Server) parseSubmit(sender identity.DeviceID, frame *api.Submit) (Submi
 
 func (s *Server) parseRecipients(submission *Submission, frame *api.Submit) error {
 	n := len(frame.GetRecipients())
-	if n == 0 || n > s.limits.Recipients {
+	if n == 0 {
 		return errMalformed
+	}
+	if n > s.limits.Recipients {
+		return errManyRecipients
 	}
 	submission.Recipients = make([]identity.DeviceID, n)
 	seen := make(map[identity.DeviceID]struct{}, n)
