@@ -56,19 +56,6 @@ func (f dataFlag) isFresh() bool {
 	return errors.Is(err, fs.ErrNotExist) || (err == nil && info.Size() == 0)
 }
 
-// refuseOthersData keeps the superuser from running a server on the data of another
-// user, where it would leave files that the user's server cannot open.
-func (f dataFlag) refuseOthersData() error {
-	info, err := os.Stat(filepath.Join(f.dir(), sqlite.FileName))
-	if err != nil {
-		return nil //nolint:nilerr // opening it says more
-	}
-	if stat, ok := info.Sys().(*syscall.Stat_t); ok && os.Geteuid() == 0 && stat.Uid != 0 {
-		return fmt.Errorf("%w (%d)", sqlite.ErrOwner, stat.Uid)
-	}
-	return nil
-}
-
 // explainData says what to do about an error of a data directory.
 func explainData(dir string, err error) error {
 	explained := &userError{status: exitFailure, err: err}

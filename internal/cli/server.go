@@ -59,13 +59,9 @@ func (c *serverCommand) Run(env *environment, parsed *kong.Context) error {
 		c.Data = c.dir()
 		return c.settings.print(env.stdout, parsed.Selected().Flags)
 	}
-	var store *sqlite.Store
 	log := newLogger(env)
 	c.fresh = c.isFresh()
-	err := c.refuseOthersData()
-	if err == nil {
-		store, err = sqlite.Open(c.dir())
-	}
+	store, err := sqlite.Open(c.dir())
 	if err != nil {
 		return explainData(c.dir(), fmt.Errorf("opening %s: %w", c.dir(), err))
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -43,8 +44,8 @@ func OpenAdmin(ctx context.Context, dir string) (*Admin, error) {
 	if err != nil {
 		return nil, err
 	}
-	if stat, ok := info.Sys().(*syscall.Stat_t); ok && os.Geteuid() == 0 && stat.Uid != 0 {
-		return nil, fmt.Errorf("%w (%d)", ErrOwner, stat.Uid)
+	if err := checkOwner(info); err != nil {
+		return nil, err
 	}
 	conn, err := sqlite3.OpenFlags(adminDSN(path), sqlite3.OPEN_READWRITE|sqlite3.OPEN_URI)
 	if err != nil {
@@ -59,6 +60,15 @@ func OpenAdmin(ctx context.Context, dir string) (*Admin, error) {
 		return nil, errors.Join(explain(err), closeConn(conn))
 	}
 	return a, nil
+}
+
+// checkOwner keeps the superuser from the store of another user, where it would leave
+// files that the user's server cannot open.
+func checkOwner(info fs.FileInfo) error {
+	if stat, ok := info.Sys().(*syscall.Stat_t); ok && os.Geteuid() == 0 && stat.Uid != 0 {
+		return fmt.Errorf("%w (%d)", ErrOwner, stat.Uid)
+	}
+	return nil
 }
 
 // adminDSN leaves alone what belongs to the server: the mode of the journal,

@@ -26,7 +26,7 @@ const FileName = "relay.db"
 const lockName = "lock"
 
 // Open opens the store in a directory and makes both where they are not there.
-// The error wraps ErrInUse, ErrCorrupt, ErrNewerSchema or one of package fs.
+// The error wraps ErrInUse, ErrOwner, ErrCorrupt, ErrNewerSchema or one of package fs.
 func Open(dir string) (*Store, error) { return openOn(dir, "") }
 
 // openOn is Open on a file system that is registered with SQLite; the empty name
@@ -34,6 +34,11 @@ func Open(dir string) (*Store, error) { return openOn(dir, "") }
 func openOn(dir, vfs string) (*Store, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("making the data directory: %w", err)
+	}
+	if info, err := os.Stat(filepath.Join(dir, FileName)); err == nil { // else what follows says more
+		if err := checkOwner(info); err != nil {
+			return nil, err
+		}
 	}
 	lock := flock.New(filepath.Join(dir, lockName), flock.SetPermissions(0o600))
 	locked, err := lock.TryLock()
