@@ -115,7 +115,7 @@ func checkCertificate(dir string) error {
 		return fmt.Errorf("others can read the private key (mode %#o): chmod 600", mode)
 	}
 	if _, err := tls.LoadX509KeyPair(path, path); err != nil {
-		return errors.New("no certificate with its private key in it")
+		return relay.ErrCertificate
 	}
 	return nil
 }
