@@ -19,17 +19,17 @@ import (
 // Errors of the relay itself; those of the store stand in store.go. Their text
 // goes to clients.
 var (
-	errMalformed       = errors.New("the request is malformed")
-	errUnauthenticated = errors.New("the signature of the request is missing or wrong")
-	errReplayed        = errors.New("the request was made before")
-	errTooManyRequests = errors.New("too many requests")
-	errClockSkew       = errors.New("the clock of the device is too far from the server's")
-	errTooLarge        = errors.New("the payload is over the limit of its kind")
-	errManyRecipients  = errors.New("the submit has more recipients than the server allows")
-	errTooManyMembers  = errors.New("the group has more devices than the server allows")
-	errReplaced        = errors.New("a newer connection of the device took over")
-	errShutdown        = errors.New("the server is shutting down")
-	errTooManyClaims   = errors.New("too many key packages were claimed")
+	errMalformed         = errors.New("the request is malformed")
+	errUnauthenticated   = errors.New("the signature of the request is missing or wrong")
+	errReplayed          = errors.New("the request was made before")
+	errTooManyRequests   = errors.New("too many requests")
+	errClockSkew         = errors.New("the clock of the device is too far from the server's")
+	errTooLarge          = errors.New("the payload is over the limit of its kind")
+	errTooManyRecipients = errors.New("the submit has more recipients than the server allows")
+	errTooManyMembers    = errors.New("the group has more devices than the server allows")
+	errReplaced          = errors.New("a newer connection of the device took over")
+	errShutdown          = errors.New("the server is shutting down")
+	errTooManyClaims     = errors.New("too many key packages were claimed")
 )
 
 // Errors of rates.
@@ -61,7 +61,7 @@ var answers = []answer{
 	{errTooManyRequests, codes.ResourceExhausted, api.Reason_REASON_UNAUTHENTICATED, time.Minute, "nonces"},
 	{errClockSkew, codes.Unauthenticated, api.Reason_REASON_CLOCK_SKEW, 0, ""},
 	{errTooLarge, codes.InvalidArgument, api.Reason_REASON_TOO_LARGE, 0, "payload"},
-	{errManyRecipients, codes.InvalidArgument, api.Reason_REASON_TOO_LARGE, 0, "recipients"},
+	{errTooManyRecipients, codes.InvalidArgument, api.Reason_REASON_TOO_LARGE, 0, "recipients"},
 	{errTooManyMembers, codes.InvalidArgument, api.Reason_REASON_TOO_LARGE, 0, "members"},
 	{errReplaced, codes.Aborted, api.Reason_REASON_REPLACED, 0, ""},
 	{errShutdown, codes.Unavailable, api.Reason_REASON_SHUTDOWN, time.Second, ""},

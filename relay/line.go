@@ -227,7 +227,7 @@ func (s *Server) parseRecipients(submission *Submission, frame *api.Submit) erro
 		return errMalformed
 	}
 	if n > s.limits.Recipients {
-		return errManyRecipients
+		return errTooManyRecipients
 	}
 	submission.Recipients = make([]identity.DeviceID, n)
 	seen := make(map[identity.DeviceID]struct{}, n)

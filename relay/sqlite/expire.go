@@ -195,13 +195,16 @@ func (s *Store) expireGroups(before time.Time) expiryStep {
 				lists = append(lists, row.ColumnInt64(0))
 				return true
 			})
+			if err != nil {
+				return err
+			}
 			for _, list := range lists {
-				if err == nil {
-					err = s.writer.endList.int(1, s.next).int(2, list).exec()
+				if err := s.writer.endList.int(1, s.next).int(2, list).exec(); err != nil {
+					return err
 				}
 			}
 			gone = len(lists)
-			return err
+			return nil
 		})
 		if err != nil {
 			return 0, false, err

@@ -21,9 +21,9 @@ var ErrNewerSchema = errors.New("the database was written by a newer version of 
 // sorted, in pages (see submissions.go).
 //
 // A group notes on which day somebody wrote last, in seconds: not oftener, since each
-// message would write it otherwise. An entry of a group names the delivery list that was used, which stands once for
-// each epoch, and after its end stays as long as an entry is older than that. What
-// was claimed of key_package has no body any more.
+// message would write it otherwise. An entry of a group names the delivery list that
+// was used, which stands once for each epoch, and after its end stays as long as an
+// entry is older than that. What was claimed of key_package has no body any more.
 var migrations = []migration{{sql: `
 CREATE TABLE account (
 	id         INTEGER PRIMARY KEY,
