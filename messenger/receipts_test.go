@@ -10,12 +10,7 @@ import (
 // A receipt that was sealed for an epoch which is over is sealed again with all that
 // it said and what came since; and what is too much for one is said by the next.
 func TestReceiptIsComposedAgain(t *testing.T) {
-	relay := newRealRelay(t)
-	people := relay.online("alice", "bob")
-	alice, bob := people[0], people[1]
-	befriend(alice, bob)
-	alice.await(alice.send(bob, "hi"), Delivered)
-	in := bob.direct(alice)
+	_, _, bob, in := couple(t)
 	bob.offline()
 	id := func(n int) []byte {
 		var id content.MessageID

@@ -19,12 +19,8 @@ func TestSpan(t *testing.T) {
 
 // In a direct conversation, too, both are told who made messages disappear.
 func TestDisappearingIsTold(t *testing.T) {
-	relay := newRealRelay(t)
-	people := relay.online("alice", "bob")
-	alice, bob := people[0], people[1]
-	befriend(alice, bob)
-	alice.await(alice.send(bob, "hi"), Delivered)
-	in := alice.direct(bob)
+	_, alice, bob, in := couple(t)
+	people := []*person{alice, bob}
 	if err := alice.SetExpiry(testContext(t), in, 7*24*time.Hour); err != nil {
 		t.Fatal(err)
 	}
@@ -44,12 +40,8 @@ func TestDisappearingIsTold(t *testing.T) {
 // A message that is written after messages were made to disappear does, though the
 // change waits for the server; and so does none after they were made to stay.
 func TestDisappearingWaits(t *testing.T) {
-	relay := newRealRelay(t)
-	people := relay.online("alice", "bob")
-	alice, bob := people[0], people[1]
-	befriend(alice, bob)
-	alice.await(alice.send(bob, "hi"), Delivered)
-	in := alice.direct(bob)
+	_, alice, bob, in := couple(t)
+	people := []*person{alice, bob}
 	alice.offline()
 	sent := make(map[MessageID]time.Duration)
 	for _, after := range []time.Duration{time.Hour, 0, 2 * time.Hour, 0, 0} {
