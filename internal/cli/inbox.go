@@ -95,11 +95,11 @@ func (c *inboxCommand) Run(env *environment) (err error) {
 	s := start(env.ctx, client)
 	defer func() { err = errors.Join(err, s.close()) }()
 	p := inboxPrinter{inboxCommand: c, session: s, out: env.stdout, stderr: env.stderr, shown: make(map[messenger.ConversationID]bool), seen: seen}
-	if err := p.messages(); err != nil {
-		return err
-	}
 	if c.Follow {
 		return p.follow()
+	}
+	if err := p.messages(); err != nil {
+		return err
 	}
 	return p.fetch()
 }
@@ -192,21 +192,21 @@ func (p *inboxPrinter) changed(event messenger.MessageChanged) error {
 	return printJSON(p.out, line)
 }
 
-// follow prints until somebody ends it.
+// follow prints until somebody ends it, which is no error, whatever it was doing.
 func (p *inboxPrinter) follow() error {
-	if err := p.requests(); err != nil {
-		return err
-	}
-	for {
+	err := p.everything()
+	for err == nil {
 		select {
 		case <-p.ctx.Done():
 			return ended(p.session)
 		case event := <-p.events:
-			if err := p.react(event); err != nil {
-				return err
-			}
+			err = p.react(event)
 		}
 	}
+	if errors.Is(err, context.Canceled) {
+		return ended(p.session)
+	}
+	return err
 }
 
 // connectionChanged says, beside the output, why nothing comes.
@@ -245,7 +245,7 @@ func (p *inboxPrinter) react(event messenger.Event) error {
 		return p.requests()
 	case nil:
 		<-p.done
-		return ended(p.session)
+		return p.cause(context.Canceled)
 	}
 	return nil
 }
