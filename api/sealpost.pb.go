@@ -1009,6 +1009,52 @@ func (x *Ack) GetSequence() uint64 {
 	return 0
 }
 
+// ServerFrames is what the relay has to say at once, in order: 1 to 512 frames, with
+// 16 KiB of payload together where it is not a single one.
+type ServerFrames struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Frames        []*ServerFrame         `protobuf:"bytes,1,rep,name=frames,proto3" json:"frames,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ServerFrames) Reset() {
+	*x = ServerFrames{}
+	mi := &file_sealpost_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ServerFrames) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ServerFrames) ProtoMessage() {}
+
+func (x *ServerFrames) ProtoReflect() protoreflect.Message {
+	mi := &file_sealpost_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ServerFrames.ProtoReflect.Descriptor instead.
+func (*ServerFrames) Descriptor() ([]byte, []int) {
+	return file_sealpost_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *ServerFrames) GetFrames() []*ServerFrame {
+	if x != nil {
+		return x.Frames
+	}
+	return nil
+}
+
 type ServerFrame struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Types that are valid to be assigned to Frame:
@@ -1025,7 +1071,7 @@ type ServerFrame struct {
 
 func (x *ServerFrame) Reset() {
 	*x = ServerFrame{}
-	mi := &file_sealpost_proto_msgTypes[14]
+	mi := &file_sealpost_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1037,7 +1083,7 @@ func (x *ServerFrame) String() string {
 func (*ServerFrame) ProtoMessage() {}
 
 func (x *ServerFrame) ProtoReflect() protoreflect.Message {
-	mi := &file_sealpost_proto_msgTypes[14]
+	mi := &file_sealpost_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1050,7 +1096,7 @@ func (x *ServerFrame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServerFrame.ProtoReflect.Descriptor instead.
 func (*ServerFrame) Descriptor() ([]byte, []int) {
-	return file_sealpost_proto_rawDescGZIP(), []int{14}
+	return file_sealpost_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ServerFrame) GetFrame() isServerFrame_Frame {
@@ -1156,7 +1202,7 @@ type Hello struct {
 
 func (x *Hello) Reset() {
 	*x = Hello{}
-	mi := &file_sealpost_proto_msgTypes[15]
+	mi := &file_sealpost_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1168,7 +1214,7 @@ func (x *Hello) String() string {
 func (*Hello) ProtoMessage() {}
 
 func (x *Hello) ProtoReflect() protoreflect.Message {
-	mi := &file_sealpost_proto_msgTypes[15]
+	mi := &file_sealpost_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1181,7 +1227,7 @@ func (x *Hello) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hello.ProtoReflect.Descriptor instead.
 func (*Hello) Descriptor() ([]byte, []int) {
-	return file_sealpost_proto_rawDescGZIP(), []int{15}
+	return file_sealpost_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Hello) GetAcked() uint64 {
@@ -1214,7 +1260,7 @@ type Accepted struct {
 
 func (x *Accepted) Reset() {
 	*x = Accepted{}
-	mi := &file_sealpost_proto_msgTypes[16]
+	mi := &file_sealpost_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1226,7 +1272,7 @@ func (x *Accepted) String() string {
 func (*Accepted) ProtoMessage() {}
 
 func (x *Accepted) ProtoReflect() protoreflect.Message {
-	mi := &file_sealpost_proto_msgTypes[16]
+	mi := &file_sealpost_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1239,7 +1285,7 @@ func (x *Accepted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Accepted.ProtoReflect.Descriptor instead.
 func (*Accepted) Descriptor() ([]byte, []int) {
-	return file_sealpost_proto_rawDescGZIP(), []int{16}
+	return file_sealpost_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Accepted) GetId() []byte {
@@ -1267,7 +1313,7 @@ type Rejected struct {
 
 func (x *Rejected) Reset() {
 	*x = Rejected{}
-	mi := &file_sealpost_proto_msgTypes[17]
+	mi := &file_sealpost_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1279,7 +1325,7 @@ func (x *Rejected) String() string {
 func (*Rejected) ProtoMessage() {}
 
 func (x *Rejected) ProtoReflect() protoreflect.Message {
-	mi := &file_sealpost_proto_msgTypes[17]
+	mi := &file_sealpost_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1292,7 +1338,7 @@ func (x *Rejected) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rejected.ProtoReflect.Descriptor instead.
 func (*Rejected) Descriptor() ([]byte, []int) {
-	return file_sealpost_proto_rawDescGZIP(), []int{17}
+	return file_sealpost_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Rejected) GetId() []byte {
@@ -1350,7 +1396,7 @@ type Envelope struct {
 
 func (x *Envelope) Reset() {
 	*x = Envelope{}
-	mi := &file_sealpost_proto_msgTypes[18]
+	mi := &file_sealpost_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1362,7 +1408,7 @@ func (x *Envelope) String() string {
 func (*Envelope) ProtoMessage() {}
 
 func (x *Envelope) ProtoReflect() protoreflect.Message {
-	mi := &file_sealpost_proto_msgTypes[18]
+	mi := &file_sealpost_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1375,7 +1421,7 @@ func (x *Envelope) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Envelope.ProtoReflect.Descriptor instead.
 func (*Envelope) Descriptor() ([]byte, []int) {
-	return file_sealpost_proto_rawDescGZIP(), []int{18}
+	return file_sealpost_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Envelope) GetSequence() uint64 {
@@ -1423,7 +1469,7 @@ type Drained struct {
 
 func (x *Drained) Reset() {
 	*x = Drained{}
-	mi := &file_sealpost_proto_msgTypes[19]
+	mi := &file_sealpost_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1435,7 +1481,7 @@ func (x *Drained) String() string {
 func (*Drained) ProtoMessage() {}
 
 func (x *Drained) ProtoReflect() protoreflect.Message {
-	mi := &file_sealpost_proto_msgTypes[19]
+	mi := &file_sealpost_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1448,7 +1494,7 @@ func (x *Drained) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Drained.ProtoReflect.Descriptor instead.
 func (*Drained) Descriptor() ([]byte, []int) {
-	return file_sealpost_proto_rawDescGZIP(), []int{19}
+	return file_sealpost_proto_rawDescGZIP(), []int{20}
 }
 
 var File_sealpost_proto protoreflect.FileDescriptor
@@ -1503,7 +1549,9 @@ const file_sealpost_proto_rawDesc = "" +
 	"\awelcome\x18\x02 \x01(\fR\awelcome\x12\x1a\n" +
 	"\bwelcomed\x18\x03 \x03(\fR\bwelcomed\"!\n" +
 	"\x03Ack\x12\x1a\n" +
-	"\bsequence\x18\x01 \x01(\x04R\bsequence\"\x93\x02\n" +
+	"\bsequence\x18\x01 \x01(\x04R\bsequence\"@\n" +
+	"\fServerFrames\x120\n" +
+	"\x06frames\x18\x01 \x03(\v2\x18.sealpost.v1.ServerFrameR\x06frames\"\x93\x02\n" +
 	"\vServerFrame\x123\n" +
 	"\baccepted\x18\x01 \x01(\v2\x15.sealpost.v1.AcceptedH\x00R\baccepted\x123\n" +
 	"\brejected\x18\x02 \x01(\v2\x15.sealpost.v1.RejectedH\x00R\brejected\x123\n" +
@@ -1563,9 +1611,9 @@ const file_sealpost_proto_rawDesc = "" +
 	"\bRegister\x12\x1c.sealpost.v1.RegisterRequest\x1a\x1d.sealpost.v1.RegisterResponse\x12A\n" +
 	"\x06Lookup\x12\x1a.sealpost.v1.LookupRequest\x1a\x1b.sealpost.v1.LookupResponse\x12e\n" +
 	"\x12PublishKeyPackages\x12&.sealpost.v1.PublishKeyPackagesRequest\x1a'.sealpost.v1.PublishKeyPackagesResponse\x12_\n" +
-	"\x10ClaimKeyPackages\x12$.sealpost.v1.ClaimKeyPackagesRequest\x1a%.sealpost.v1.ClaimKeyPackagesResponse2M\n" +
-	"\bDelivery\x12A\n" +
-	"\aConnect\x12\x18.sealpost.v1.ClientFrame\x1a\x18.sealpost.v1.ServerFrame(\x010\x01B\x0eZ\fsealpost/apib\x06proto3"
+	"\x10ClaimKeyPackages\x12$.sealpost.v1.ClaimKeyPackagesRequest\x1a%.sealpost.v1.ClaimKeyPackagesResponse2N\n" +
+	"\bDelivery\x12B\n" +
+	"\aConnect\x12\x18.sealpost.v1.ClientFrame\x1a\x19.sealpost.v1.ServerFrames(\x010\x01B\x0eZ\fsealpost/apib\x06proto3"
 
 var (
 	file_sealpost_proto_rawDescOnce sync.Once
@@ -1580,7 +1628,7 @@ func file_sealpost_proto_rawDescGZIP() []byte {
 }
 
 var file_sealpost_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_sealpost_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
+var file_sealpost_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
 var file_sealpost_proto_goTypes = []any{
 	(Kind)(0),                          // 0: sealpost.v1.Kind
 	(Reason)(0),                        // 1: sealpost.v1.Reason
@@ -1598,12 +1646,13 @@ var file_sealpost_proto_goTypes = []any{
 	(*GroupEpoch)(nil),                 // 13: sealpost.v1.GroupEpoch
 	(*Commit)(nil),                     // 14: sealpost.v1.Commit
 	(*Ack)(nil),                        // 15: sealpost.v1.Ack
-	(*ServerFrame)(nil),                // 16: sealpost.v1.ServerFrame
-	(*Hello)(nil),                      // 17: sealpost.v1.Hello
-	(*Accepted)(nil),                   // 18: sealpost.v1.Accepted
-	(*Rejected)(nil),                   // 19: sealpost.v1.Rejected
-	(*Envelope)(nil),                   // 20: sealpost.v1.Envelope
-	(*Drained)(nil),                    // 21: sealpost.v1.Drained
+	(*ServerFrames)(nil),               // 16: sealpost.v1.ServerFrames
+	(*ServerFrame)(nil),                // 17: sealpost.v1.ServerFrame
+	(*Hello)(nil),                      // 18: sealpost.v1.Hello
+	(*Accepted)(nil),                   // 19: sealpost.v1.Accepted
+	(*Rejected)(nil),                   // 20: sealpost.v1.Rejected
+	(*Envelope)(nil),                   // 21: sealpost.v1.Envelope
+	(*Drained)(nil),                    // 22: sealpost.v1.Drained
 }
 var file_sealpost_proto_depIdxs = []int32{
 	10, // 0: sealpost.v1.ClaimKeyPackagesResponse.key_packages:type_name -> sealpost.v1.ClaimedKeyPackage
@@ -1612,28 +1661,29 @@ var file_sealpost_proto_depIdxs = []int32{
 	0,  // 3: sealpost.v1.Submit.kind:type_name -> sealpost.v1.Kind
 	13, // 4: sealpost.v1.Submit.group:type_name -> sealpost.v1.GroupEpoch
 	14, // 5: sealpost.v1.Submit.commit:type_name -> sealpost.v1.Commit
-	18, // 6: sealpost.v1.ServerFrame.accepted:type_name -> sealpost.v1.Accepted
-	19, // 7: sealpost.v1.ServerFrame.rejected:type_name -> sealpost.v1.Rejected
-	20, // 8: sealpost.v1.ServerFrame.envelope:type_name -> sealpost.v1.Envelope
-	21, // 9: sealpost.v1.ServerFrame.drained:type_name -> sealpost.v1.Drained
-	17, // 10: sealpost.v1.ServerFrame.hello:type_name -> sealpost.v1.Hello
-	1,  // 11: sealpost.v1.Rejected.reason:type_name -> sealpost.v1.Reason
-	0,  // 12: sealpost.v1.Envelope.kind:type_name -> sealpost.v1.Kind
-	2,  // 13: sealpost.v1.Directory.Register:input_type -> sealpost.v1.RegisterRequest
-	4,  // 14: sealpost.v1.Directory.Lookup:input_type -> sealpost.v1.LookupRequest
-	6,  // 15: sealpost.v1.Directory.PublishKeyPackages:input_type -> sealpost.v1.PublishKeyPackagesRequest
-	8,  // 16: sealpost.v1.Directory.ClaimKeyPackages:input_type -> sealpost.v1.ClaimKeyPackagesRequest
-	11, // 17: sealpost.v1.Delivery.Connect:input_type -> sealpost.v1.ClientFrame
-	3,  // 18: sealpost.v1.Directory.Register:output_type -> sealpost.v1.RegisterResponse
-	5,  // 19: sealpost.v1.Directory.Lookup:output_type -> sealpost.v1.LookupResponse
-	7,  // 20: sealpost.v1.Directory.PublishKeyPackages:output_type -> sealpost.v1.PublishKeyPackagesResponse
-	9,  // 21: sealpost.v1.Directory.ClaimKeyPackages:output_type -> sealpost.v1.ClaimKeyPackagesResponse
-	16, // 22: sealpost.v1.Delivery.Connect:output_type -> sealpost.v1.ServerFrame
-	18, // [18:23] is the sub-list for method output_type
-	13, // [13:18] is the sub-list for method input_type
-	13, // [13:13] is the sub-list for extension type_name
-	13, // [13:13] is the sub-list for extension extendee
-	0,  // [0:13] is the sub-list for field type_name
+	17, // 6: sealpost.v1.ServerFrames.frames:type_name -> sealpost.v1.ServerFrame
+	19, // 7: sealpost.v1.ServerFrame.accepted:type_name -> sealpost.v1.Accepted
+	20, // 8: sealpost.v1.ServerFrame.rejected:type_name -> sealpost.v1.Rejected
+	21, // 9: sealpost.v1.ServerFrame.envelope:type_name -> sealpost.v1.Envelope
+	22, // 10: sealpost.v1.ServerFrame.drained:type_name -> sealpost.v1.Drained
+	18, // 11: sealpost.v1.ServerFrame.hello:type_name -> sealpost.v1.Hello
+	1,  // 12: sealpost.v1.Rejected.reason:type_name -> sealpost.v1.Reason
+	0,  // 13: sealpost.v1.Envelope.kind:type_name -> sealpost.v1.Kind
+	2,  // 14: sealpost.v1.Directory.Register:input_type -> sealpost.v1.RegisterRequest
+	4,  // 15: sealpost.v1.Directory.Lookup:input_type -> sealpost.v1.LookupRequest
+	6,  // 16: sealpost.v1.Directory.PublishKeyPackages:input_type -> sealpost.v1.PublishKeyPackagesRequest
+	8,  // 17: sealpost.v1.Directory.ClaimKeyPackages:input_type -> sealpost.v1.ClaimKeyPackagesRequest
+	11, // 18: sealpost.v1.Delivery.Connect:input_type -> sealpost.v1.ClientFrame
+	3,  // 19: sealpost.v1.Directory.Register:output_type -> sealpost.v1.RegisterResponse
+	5,  // 20: sealpost.v1.Directory.Lookup:output_type -> sealpost.v1.LookupResponse
+	7,  // 21: sealpost.v1.Directory.PublishKeyPackages:output_type -> sealpost.v1.PublishKeyPackagesResponse
+	9,  // 22: sealpost.v1.Directory.ClaimKeyPackages:output_type -> sealpost.v1.ClaimKeyPackagesResponse
+	16, // 23: sealpost.v1.Delivery.Connect:output_type -> sealpost.v1.ServerFrames
+	19, // [19:24] is the sub-list for method output_type
+	14, // [14:19] is the sub-list for method input_type
+	14, // [14:14] is the sub-list for extension type_name
+	14, // [14:14] is the sub-list for extension extendee
+	0,  // [0:14] is the sub-list for field type_name
 }
 
 func init() { file_sealpost_proto_init() }
@@ -1645,7 +1695,7 @@ func file_sealpost_proto_init() {
 		(*ClientFrame_Submit)(nil),
 		(*ClientFrame_Ack)(nil),
 	}
-	file_sealpost_proto_msgTypes[14].OneofWrappers = []any{
+	file_sealpost_proto_msgTypes[15].OneofWrappers = []any{
 		(*ServerFrame_Accepted)(nil),
 		(*ServerFrame_Rejected)(nil),
 		(*ServerFrame_Envelope)(nil),
@@ -1658,7 +1708,7 @@ func file_sealpost_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sealpost_proto_rawDesc), len(file_sealpost_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   20,
+			NumMessages:   21,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

@@ -281,7 +281,7 @@ type DeliveryClient interface {
 	// Connect is one device's line to the relay: it submits envelopes, and gets
 	// those in its mailbox, oldest first, beginning after the last acknowledged.
 	// A device has one line; a new one ends the old with ABORTED.
-	Connect(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[ClientFrame, ServerFrame], error)
+	Connect(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[ClientFrame, ServerFrames], error)
 }
 
 type deliveryClient struct {
@@ -292,18 +292,18 @@ func NewDeliveryClient(cc grpc.ClientConnInterface) DeliveryClient {
 	return &deliveryClient{cc}
 }
 
-func (c *deliveryClient) Connect(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[ClientFrame, ServerFrame], error) {
+func (c *deliveryClient) Connect(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[ClientFrame, ServerFrames], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	stream, err := c.cc.NewStream(ctx, &Delivery_ServiceDesc.Streams[0], Delivery_Connect_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
-	x := &grpc.GenericClientStream[ClientFrame, ServerFrame]{ClientStream: stream}
+	x := &grpc.GenericClientStream[ClientFrame, ServerFrames]{ClientStream: stream}
 	return x, nil
 }
 
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
-type Delivery_ConnectClient = grpc.BidiStreamingClient[ClientFrame, ServerFrame]
+type Delivery_ConnectClient = grpc.BidiStreamingClient[ClientFrame, ServerFrames]
 
 // DeliveryServer is the server API for Delivery service.
 // All implementations must embed UnimplementedDeliveryServer
@@ -315,7 +315,7 @@ type DeliveryServer interface {
 	// Connect is one device's line to the relay: it submits envelopes, and gets
 	// those in its mailbox, oldest first, beginning after the last acknowledged.
 	// A device has one line; a new one ends the old with ABORTED.
-	Connect(grpc.BidiStreamingServer[ClientFrame, ServerFrame]) error
+	Connect(grpc.BidiStreamingServer[ClientFrame, ServerFrames]) error
 	mustEmbedUnimplementedDeliveryServer()
 }
 
@@ -326,7 +326,7 @@ type DeliveryServer interface {
 // pointer dereference when methods are called.
 type UnimplementedDeliveryServer struct{}
 
-func (UnimplementedDeliveryServer) Connect(grpc.BidiStreamingServer[ClientFrame, ServerFrame]) error {
+func (UnimplementedDeliveryServer) Connect(grpc.BidiStreamingServer[ClientFrame, ServerFrames]) error {
 	return status.Error(codes.Unimplemented, "method Connect not implemented")
 }
 func (UnimplementedDeliveryServer) mustEmbedUnimplementedDeliveryServer() {}
@@ -351,11 +351,11 @@ func RegisterDeliveryServer(s grpc.ServiceRegistrar, srv DeliveryServer) {
 }
 
 func _Delivery_Connect_Handler(srv interface{}, stream grpc.ServerStream) error {
-	return srv.(DeliveryServer).Connect(&grpc.GenericServerStream[ClientFrame, ServerFrame]{ServerStream: stream})
+	return srv.(DeliveryServer).Connect(&grpc.GenericServerStream[ClientFrame, ServerFrames]{ServerStream: stream})
 }
 
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
-type Delivery_ConnectServer = grpc.BidiStreamingServer[ClientFrame, ServerFrame]
+type Delivery_ConnectServer = grpc.BidiStreamingServer[ClientFrame, ServerFrames]
 
 // Delivery_ServiceDesc is the grpc.ServiceDesc for Delivery service.
 // It's only intended for direct use with grpc.RegisterService,

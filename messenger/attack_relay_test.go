@@ -1,6 +1,7 @@
 package messenger
 
 import (
+	"runtime"
 	"slices"
 	"testing"
 
@@ -228,5 +229,29 @@ func TestAttackFalseListHash(t *testing.T) {
 	bob.awaitTexts(in, "one", "two")
 	if !bob.hasRow(in, "[warning]") {
 		t.Errorf("bob sees %q", bob.rows(in))
+	}
+}
+
+// A relay cannot fill a client's memory with few bytes that say much.
+func TestAttackFramesWithoutEnd(t *testing.T) {
+	relay := newRealRelay(t)
+	alice := relay.online("alice")[0]
+	for !awaitEvent[ConnectionChanged](alice).Online {
+	}
+	bomb := &api.ServerFrames{Frames: slices.Repeat([]*api.ServerFrame{{}}, maxFrame/2-1)}
+	var stream *tappedStream
+	relay.set(func() { stream = relay.tap.line(alice.Self().DeviceID).stream })
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	if err := stream.ServerStream.SendMsg(bomb); err != nil {
+		t.Fatal(err)
+	}
+	awaitEvent[ConnectionChanged](alice) // the line ends
+	runtime.ReadMemStats(&after)
+	// Both ends hold it as bytes, some of them twice.
+	if cost := after.TotalAlloc - before.TotalAlloc; cost > 10*maxFrame {
+		t.Errorf("a message of %d bytes cost %d", maxFrame, cost)
+	}
+	for !awaitEvent[ConnectionChanged](alice).Online {
 	}
 }

@@ -243,7 +243,8 @@ func (s obliging) RecvMsg(m any) error {
 		if !twice {
 			return nil
 		}
-		if err := s.SendMsg(&api.ServerFrame{Frame: &api.ServerFrame_Accepted{Accepted: &api.Accepted{Id: frame.GetSubmit().GetId()}}}); err != nil {
+		accepted := &api.ServerFrame{Frame: &api.ServerFrame_Accepted{Accepted: &api.Accepted{Id: frame.GetSubmit().GetId()}}}
+		if err := s.SendMsg(&api.ServerFrames{Frames: []*api.ServerFrame{accepted}}); err != nil {
 			return err
 		}
 	}

@@ -6,8 +6,6 @@ import (
 	"strings"
 	"testing"
 
-	"google.golang.org/grpc"
-
 	"sealpost/api"
 	"sealpost/content"
 	"sealpost/identity"
@@ -123,7 +121,7 @@ type insider struct {
 	*person
 	group  *group
 	mls    *mls.Group
-	stream grpc.BidiStreamingClient[api.ClientFrame, api.ServerFrame]
+	stream api.DeliveryStream
 }
 
 // turn gives the keys of a member to an insider. The member's own client goes off
@@ -154,7 +152,7 @@ func (i *insider) connect(ctx context.Context) {
 	if err != nil {
 		i.t.Fatal(err)
 	}
-	if i.stream, err = api.NewDeliveryClient(conn).Connect(ctx); err != nil {
+	if i.stream, err = api.Connect(ctx, conn); err != nil {
 		i.t.Fatal(err)
 	}
 }

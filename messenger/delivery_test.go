@@ -290,7 +290,7 @@ func TestRunEndsWhenReplaced(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	stream, err := api.NewDeliveryClient(conn).Connect(ctx)
+	stream, err := api.Connect(ctx, conn)
 	if err != nil {
 		t.Fatal(err)
 	}

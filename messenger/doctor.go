@@ -308,7 +308,7 @@ func (c *Client) hello(ctx context.Context) (*api.Hello, error) {
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	stream, err := api.NewDeliveryClient(conn).Connect(ctx)
+	stream, err := api.Connect(ctx, conn)
 	if err != nil {
 		return nil, c.line.explain(err)
 	}

@@ -18,6 +18,7 @@ import (
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 
 	"sealpost/api"
 	"sealpost/identity"
@@ -29,6 +30,9 @@ const (
 	keepaliveTime    = 30 * time.Second
 	keepaliveTimeout = 15 * time.Second
 	maxFrame         = 5 << 20 // a handshake payload and its frame
+	// maxFields is more than anything that a relay says at once has, with room for
+	// fields of later versions.
+	maxFields = api.MaxFrames * 16
 )
 
 // line is the connection to one server. It connects when somebody calls, and
@@ -49,6 +53,7 @@ func newLine(server string, id identity.ServerID, signer requestSigner, dial Dia
 	l := &line{server: server, turn: make(chan struct{}, 1)}
 	l.turn <- struct{}{}
 	right := checkServer(server, id)
+	codec := api.NewBoundedCodec(func(proto.Message) int { return maxFrame }, maxFields)
 	check := func(state tls.ConnectionState) error {
 		l.refused.Store(nil)
 		err := right(state)
@@ -69,7 +74,7 @@ func newLine(server string, id identity.ServerID, signer requestSigner, dial Dia
 			MinConnectTimeout: dialTimeout,
 		}),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: keepaliveTime, Timeout: keepaliveTimeout}),
-		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxFrame), grpc.MaxCallSendMsgSize(maxFrame)),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxFrame), grpc.MaxCallSendMsgSize(maxFrame), grpc.ForceCodecV2(codec)),
 	}
 	return l
 }

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
-	"google.golang.org/grpc"
 
 	"sealpost/api"
 	"sealpost/identity"
@@ -126,7 +125,7 @@ func fatal(err error) bool {
 // writes to the stream, and that touches an MLS group.
 type session struct {
 	*Client
-	stream   grpc.BidiStreamingClient[api.ClientFrame, api.ServerFrame]
+	stream   api.DeliveryStream
 	frames   <-chan received
 	flying   map[int64]flight           // what waits for an answer, by queue
 	asking   map[string][]byte          // unknown groups whose members are asked, by submit id
@@ -159,7 +158,7 @@ func (c *Client) session(ctx context.Context, heard func()) error {
 	if err := c.store.reader.QueryRowContext(ctx, "SELECT cursor FROM profile").Scan(&s.cursor); err != nil {
 		return c.storeFailure(ctx, err)
 	}
-	stream, err := api.NewDeliveryClient(conn).Connect(ctx)
+	stream, err := api.Connect(ctx, conn)
 	if err != nil {
 		return c.lost(err)
 	}
@@ -190,7 +189,7 @@ type received struct {
 	err   error
 }
 
-func listen(ctx context.Context, stream grpc.BidiStreamingClient[api.ClientFrame, api.ServerFrame], frames chan<- received, heard func()) {
+func listen(ctx context.Context, stream api.DeliveryStream, frames chan<- received, heard func()) {
 	for {
 		frame, err := stream.Recv()
 		if err == nil {

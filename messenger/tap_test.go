@@ -108,14 +108,23 @@ type tappedStream struct {
 func (s *tappedStream) send(f *api.ServerFrame) error {
 	s.sending.Lock()
 	defer s.sending.Unlock()
-	return s.ServerStream.SendMsg(f)
+	return s.ServerStream.SendMsg(&api.ServerFrames{Frames: []*api.ServerFrame{f}})
 }
 
 func (s *tappedStream) SendMsg(m any) error {
-	frame, ok := m.(*api.ServerFrame)
+	together, ok := m.(*api.ServerFrames)
 	if !ok {
 		return s.ServerStream.SendMsg(m)
 	}
+	for _, frame := range together.GetFrames() {
+		if err := s.sendFrame(frame); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *tappedStream) sendFrame(frame *api.ServerFrame) error {
 	switch f := frame.GetFrame().(type) {
 	case *api.ServerFrame_Hello:
 		hello := &api.Hello{Acked: f.Hello.GetAcked() << inBetween, KeyPackages: f.Hello.GetKeyPackages(), LastSubmit: f.Hello.GetLastSubmit()}

@@ -405,7 +405,7 @@ func TestAbuseStreams(t *testing.T) {
 	ctx, cancel := context.WithTimeout(metadata.AppendToOutgoingContext(t.Context(), api.MetadataDevice, "x"), 10*time.Second)
 	defer cancel()
 	for range 100 {
-		stream, err := api.NewDeliveryClient(conn).Connect(ctx)
+		stream, err := api.Connect(ctx, conn)
 		if err != nil {
 			break
 		}

@@ -172,7 +172,7 @@ func TestEveryMethodIsAuthenticated(t *testing.T) {
 	wantReason(t, err, api.Reason_REASON_UNAUTHENTICATED)
 	_, err = api.NewDirectoryClient(d.conn).Register(t.Context(), &api.RegisterRequest{DeviceRecord: d.record})
 	wantReason(t, err, api.Reason_REASON_UNAUTHENTICATED)
-	stream, err := api.NewDeliveryClient(d.conn).Connect(t.Context())
+	stream, err := api.Connect(t.Context(), d.conn)
 	if err != nil {
 		t.Fatal(err)
 	}

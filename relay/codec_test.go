@@ -39,7 +39,7 @@ func TestBombsAreNotDecoded(t *testing.T) {
 		"welcomed":      submit(protowire.AppendBytes(protowire.AppendTag(nil, 6, protowire.BytesType), empties(3))),
 	} {
 		t.Run(name, func(t *testing.T) {
-			codec := newBoundedCodec(DefaultLimits())
+			codec := DefaultLimits().codec()
 			cost := allocated(func() {
 				if err := codec.Unmarshal(mem.BufferSlice{mem.SliceBuffer(bomb)}, new(api.ClientFrame)); err == nil || !strings.Contains(err.Error(), "too many fields") {
 					t.Errorf("got %v", err)
@@ -81,7 +81,7 @@ func TestTheLargestRequestsAreDecoded(t *testing.T) {
 				t.Fatal(err)
 			}
 			decoded := request.ProtoReflect().New().Interface()
-			if err := newBoundedCodec(limits).Unmarshal(mem.BufferSlice{mem.SliceBuffer(b)}, decoded); err != nil || !proto.Equal(decoded, request) {
+			if err := limits.codec().Unmarshal(mem.BufferSlice{mem.SliceBuffer(b)}, decoded); err != nil || !proto.Equal(decoded, request) {
 				t.Errorf("decoding: %v", err)
 			}
 		})

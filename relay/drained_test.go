@@ -20,21 +20,21 @@ func TestDrainedComesOnceAfterWhatWaited(t *testing.T) {
 	b := bob.connect()
 	b.hello()
 	for i := range waiting {
-		frame, err := b.Delivery_ConnectClient.Recv()
+		frame, err := b.DeliveryStream.Recv()
 		if err != nil || string(frame.GetEnvelope().GetPayload()) != strconv.Itoa(i) {
 			t.Fatalf("frame %d is %.100v, %v", i, frame, err)
 		}
 	}
-	if frame, err := b.Delivery_ConnectClient.Recv(); err != nil || frame.GetDrained() == nil {
+	if frame, err := b.DeliveryStream.Recv(); err != nil || frame.GetDrained() == nil {
 		t.Fatalf("after what waited came %v, %v", frame, err)
 	}
 	a.accepted(submit("more", bob))
-	if frame, err := b.Delivery_ConnectClient.Recv(); err != nil || string(frame.GetEnvelope().GetPayload()) != "more" {
+	if frame, err := b.DeliveryStream.Recv(); err != nil || string(frame.GetEnvelope().GetPayload()) != "more" {
 		t.Fatalf("then came %v, %v", frame, err)
 	}
 	empty := r.registered("carol").connect()
 	empty.hello()
-	if frame, err := empty.Delivery_ConnectClient.Recv(); err != nil || frame.GetDrained() == nil {
+	if frame, err := empty.DeliveryStream.Recv(); err != nil || frame.GetDrained() == nil {
 		t.Fatalf("from an empty mailbox came %v, %v", frame, err)
 	}
 }

@@ -121,8 +121,8 @@ type fuzzStream struct {
 	ctx context.Context
 }
 
-func (s fuzzStream) Context() context.Context    { return s.ctx }
-func (s fuzzStream) Send(*api.ServerFrame) error { return nil }
+func (s fuzzStream) Context() context.Context     { return s.ctx }
+func (s fuzzStream) Send(*api.ServerFrames) error { return nil }
 
 func fuzzServer(t *testing.T) *Server {
 	t.Helper()

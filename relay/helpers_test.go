@@ -202,7 +202,7 @@ func (d *device) lookup(name string) ([][]byte, error) {
 
 // A line is one Connect stream.
 type line struct {
-	api.Delivery_ConnectClient
+	api.DeliveryStream
 	t testing.TB
 }
 
@@ -218,7 +218,7 @@ func (d *device) connect() *line {
 func (d *device) tryConnect() (*line, error) {
 	ctx, cancel := context.WithTimeout(d.signed(d.relay.t.Context(), d.request(api.Delivery_Connect_FullMethodName)), time.Minute)
 	d.relay.t.Cleanup(cancel)
-	stream, err := api.NewDeliveryClient(d.conn).Connect(ctx)
+	stream, err := api.Connect(ctx, d.conn)
 	return &line{stream, d.relay.t}, err
 }
 
@@ -250,7 +250,7 @@ func (l *line) ack(sequence uint64) {
 // two.
 func (l *line) Recv() (*api.ServerFrame, error) {
 	for {
-		frame, err := l.Delivery_ConnectClient.Recv()
+		frame, err := l.DeliveryStream.Recv()
 		if err != nil || (frame.GetDrained() == nil && frame.GetHello() == nil) {
 			return frame, err
 		}
@@ -260,7 +260,7 @@ func (l *line) Recv() (*api.ServerFrame, error) {
 // hello wants Hello, which is the first frame of a line.
 func (l *line) hello() *api.Hello {
 	l.t.Helper()
-	frame, err := l.Delivery_ConnectClient.Recv()
+	frame, err := l.DeliveryStream.Recv()
 	if err != nil || frame.GetHello() == nil {
 		l.t.Fatalf("the first frame is %v, %v", frame, err)
 	}

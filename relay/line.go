@@ -33,7 +33,7 @@ type line struct {
 	ctx     context.Context
 	uplink  *uplink // nil before the first submit; receive makes it
 
-	// sent is the last sequence number that went out, and drained whether the
+	// sent is the last sequence number that went out or is about to, and drained whether the
 	// client was told that it has all that waited. They belong to pump.
 	sent    uint64
 	drained bool
@@ -302,12 +302,13 @@ func (l *line) pumpIfNeeded() {
 // pump sends until nothing is left.
 func (l *line) pump() {
 	var sent work
+	out := bundle{line: l}
 	for {
 		next, ok := l.next(sent)
 		if !ok {
 			return
 		}
-		if err := l.send(next); err != nil {
+		if err := l.send(&out, next); err != nil {
 			l.end(err)
 		}
 		clear(next.answers)
@@ -345,20 +346,21 @@ func (l *line) next(done work) (work, bool) {
 	return w, true
 }
 
-func (l *line) send(w work) error {
+func (l *line) send(out *bundle, w work) error {
 	for _, a := range w.answers {
-		if err := l.stream.Send(a.frame); err != nil {
+		if err := out.answer(a); err != nil {
 			return err
 		}
-		l.uplink.unanswered.Release(a.cost)
 	}
-	if err := l.sendEnvelopes(w.window); err != nil {
+	if err := l.sendEnvelopes(out, w.window); err != nil {
 		return err
 	}
 	if w.read {
-		return l.sendFromDisk()
+		if err := l.sendFromDisk(out); err != nil {
+			return err
+		}
 	}
-	return nil
+	return out.send()
 }
 
 // greet sends Hello, before anybody knows of the line.
@@ -368,14 +370,14 @@ func (l *line) greet() error {
 		return err
 	}
 	l.given, l.account = status.Last, status.Username
-	return l.stream.Send(&api.ServerFrame{Frame: &api.ServerFrame_Hello{Hello: &api.Hello{
+	return l.stream.Send(&api.ServerFrames{Frames: []*api.ServerFrame{{Frame: &api.ServerFrame_Hello{Hello: &api.Hello{
 		Acked:       max(status.Acked, l.sent), // which may not be on disk yet
 		KeyPackages: uint32(status.KeyPackages),
 		LastSubmit:  status.LastSubmit,
-	}}})
+	}}}}})
 }
 
-func (l *line) sendFromDisk() error {
+func (l *line) sendFromDisk(out *bundle) error {
 	page := Page{Rows: pageRows, Bytes: l.server.limits.LineBytes}
 	envelopes, more, err := l.server.store.Read(l.ctx, l.device, l.sent, page)
 	if err != nil {
@@ -387,30 +389,23 @@ func (l *line) sendFromDisk() error {
 		l.behind, l.window, l.windowBytes = true, nil, 0
 		l.mu.Unlock()
 	}
-	if err := l.sendEnvelopes(envelopes); err != nil || more || l.drained {
+	if err := l.sendEnvelopes(out, envelopes); err != nil || more || l.drained {
 		return err
 	}
 	l.drained = true
-	return l.stream.Send(&api.ServerFrame{Frame: &api.ServerFrame_Drained{Drained: &api.Drained{}}})
+	return out.add(&api.ServerFrame{Frame: &api.ServerFrame_Drained{Drained: &api.Drained{}}}, 0)
 }
 
 // sendEnvelopes skips what was read from the disk and offered as well.
-func (l *line) sendEnvelopes(envelopes []Envelope) error {
+func (l *line) sendEnvelopes(out *bundle, envelopes []Envelope) error {
 	for _, e := range envelopes {
 		if e.Sequence <= l.sent {
 			continue
 		}
-		l.mu.Lock()
-		l.given = max(l.given, e.Sequence)
-		l.mu.Unlock()
-		frame := &api.ServerFrame{Frame: &api.ServerFrame_Envelope{Envelope: &api.Envelope{
-			Sequence: e.Sequence, Kind: e.Kind, Payload: e.Payload, Group: e.Group, ListHash: e.ListHash,
-		}}}
-		if err := l.stream.Send(frame); err != nil {
+		if err := out.envelope(e); err != nil {
 			return err
 		}
 		l.sent = e.Sequence
-		l.server.metrics.envelopes.Inc()
 	}
 	return nil
 }

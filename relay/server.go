@@ -182,7 +182,7 @@ func transportOptions(config *tls.Config, limits Limits) []grpc.ServerOption {
 	return []grpc.ServerOption{
 		grpc.Creds(noticing{credentials.NewTLS(config)}),
 		grpc.MaxRecvMsgSize(limits.maxFrame()),
-		grpc.ForceServerCodecV2(newBoundedCodec(limits)),
+		grpc.ForceServerCodecV2(limits.codec()),
 		grpc.MaxHeaderListSize(uint32(min(limits.HeaderBytes, math.MaxUint32))),
 		grpc.HeaderTableSize(0), // headers of few calls, most of them random: not worth keeping
 		grpc.MaxConcurrentStreams(16),

@@ -47,7 +47,7 @@ func TestAbandonedCallReplacesNoLine(t *testing.T) {
 	ctx, abandon := context.WithCancel(bob.signed(t.Context(), bob.request(api.Delivery_Connect_FullMethodName)))
 	defer abandon()
 	slow.armed.Store(true)
-	if _, err := api.NewDeliveryClient(bob.conn).Connect(ctx); err != nil {
+	if _, err := api.Connect(ctx, bob.conn); err != nil {
 		t.Fatal(err)
 	}
 	abandon()

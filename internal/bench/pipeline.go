@@ -4,17 +4,12 @@ import (
 	"fmt"
 	"strings"
 
-	"google.golang.org/grpc"
-
 	"sealpost/api"
 )
 
-// Stream is the client's side of api.Delivery.Connect.
-type Stream = grpc.BidiStreamingClient[api.ClientFrame, api.ServerFrame]
-
 // pipeline submits what next returns for 0 to count-1, with at most window
 // submits unanswered, and returns when all are accepted.
-func pipeline(stream Stream, count, window int, next func(int) (*api.Submit, error)) error {
+func pipeline(stream api.DeliveryStream, count, window int, next func(int) (*api.Submit, error)) error {
 	free := make(chan struct{}, window)
 	for range window {
 		free <- struct{}{}
@@ -39,7 +34,7 @@ func pipeline(stream Stream, count, window int, next func(int) (*api.Submit, err
 }
 
 // answers reads an Accepted for each submit.
-func answers(stream Stream, count int, free chan<- struct{}) error {
+func answers(stream api.DeliveryStream, count int, free chan<- struct{}) error {
 	for range count {
 		frame, err := nextFrame(stream)
 		if err != nil {
@@ -60,7 +55,7 @@ func reason(r api.Reason) string {
 
 // nextFrame returns the next frame but Hello, which comes first, and Drained,
 // which may come between any two.
-func nextFrame(stream Stream) (*api.ServerFrame, error) {
+func nextFrame(stream api.DeliveryStream) (*api.ServerFrame, error) {
 	for {
 		frame, err := stream.Recv()
 		if err != nil {

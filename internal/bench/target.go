@@ -69,7 +69,7 @@ type device struct {
 
 	conn   *grpc.ClientConn
 	cancel context.CancelFunc
-	stream Stream
+	stream api.DeliveryStream
 }
 
 func (t Target) newDevice(name string) (*device, error) {
@@ -142,7 +142,7 @@ func (d *device) connect(ctx context.Context) (err error) {
 		return err
 	}
 	ctx, d.cancel = context.WithCancel(ctx)
-	d.stream, err = api.NewDeliveryClient(d.conn).Connect(d.signed(ctx, api.Delivery_Connect_FullMethodName))
+	d.stream, err = api.Connect(d.signed(ctx, api.Delivery_Connect_FullMethodName), d.conn)
 	if err == nil {
 		_, err = d.stream.Recv() // Hello
 	}
@@ -212,7 +212,7 @@ func (t Target) pairs(ctx context.Context, n int) ([]Pair, func(), error) {
 
 // A Pair is the lines of a device that submits and of the device that receives.
 type Pair struct {
-	Sender, Receiver Stream
+	Sender, Receiver api.DeliveryStream
 	Recipient        identity.DeviceID // whose line Receiver is
 	sealing          *sealing
 	end              func() // cuts both; may be nil
@@ -236,7 +236,7 @@ func submittedAt(text []byte) time.Duration {
 	return time.Duration(binary.BigEndian.Uint64(text))
 }
 
-func ack(stream Stream, sequence uint64) error {
+func ack(stream api.DeliveryStream, sequence uint64) error {
 	return stream.Send(&api.ClientFrame{Frame: &api.ClientFrame_Ack{Ack: &api.Ack{Sequence: sequence}}})
 }
 

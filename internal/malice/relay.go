@@ -182,18 +182,32 @@ type tappedStream struct {
 // of it, numbered between the real one and the next. Frames that no attack is
 // about pass as they are.
 func (s *tappedStream) SendMsg(m any) error {
-	frame, ok := m.(*api.ServerFrame)
+	together, ok := m.(*api.ServerFrames)
 	if !ok {
 		return s.ServerStream.SendMsg(m)
 	}
+	for _, frame := range together.GetFrames() {
+		if err := s.sendFrame(frame); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *tappedStream) sendFrame(frame *api.ServerFrame) error {
 	switch f := frame.GetFrame().(type) {
 	case *api.ServerFrame_Envelope:
 		return s.deliver(f.Envelope)
 	case *api.ServerFrame_Hello:
 		return s.greet(f.Hello)
 	default:
-		return s.ServerStream.SendMsg(s.relay.answer(s.line, frame))
+		return s.pass(s.relay.answer(s.line, frame))
 	}
+}
+
+// pass sends a frame as it is.
+func (s *tappedStream) pass(frame *api.ServerFrame) error {
+	return s.ServerStream.SendMsg(&api.ServerFrames{Frames: []*api.ServerFrame{frame}})
 }
 
 func (s *tappedStream) deliver(envelope *api.Envelope) error {
@@ -211,7 +225,7 @@ func (s *tappedStream) deliver(envelope *api.Envelope) error {
 func (s *tappedStream) send(envelope *api.Envelope, sequence uint64) error {
 	numbered := proto.CloneOf(envelope)
 	numbered.Sequence = sequence
-	return s.ServerStream.SendMsg(&api.ServerFrame{Frame: &api.ServerFrame_Envelope{Envelope: numbered}})
+	return s.pass(&api.ServerFrame{Frame: &api.ServerFrame_Envelope{Envelope: numbered}})
 }
 
 // greet puts what the device acknowledged into the numbers that it knows.
@@ -221,7 +235,7 @@ func (s *tappedStream) greet(hello *api.Hello) error {
 		changed.Acked <<= subSequence
 	}
 	old, numbers := s.relay.greeting(s.line, changed)
-	if err := s.ServerStream.SendMsg(&api.ServerFrame{Frame: &api.ServerFrame_Hello{Hello: changed}}); err != nil {
+	if err := s.pass(&api.ServerFrame{Frame: &api.ServerFrame_Hello{Hello: changed}}); err != nil {
 		return err
 	}
 	for i, e := range old {
