@@ -7,43 +7,60 @@ import (
 )
 
 const (
-	// collectInterval bounds how often garbage is collected for connections; and the
-	// work that strangers can cause so, collectRest, by how many times what the last
-	// collection took the next one waits.
-	collectInterval = time.Second
-	collectRest     = 20
-	// collectAt is how many make it worth while, at least, and collectPart which
-	// part of those that are open, as to collect costs in proportion to them.
-	collectAt   = 64
-	collectPart = 32
+	// In a storm, at least stormConnections devices connect in each stormInterval, and
+	// at least one for every stormPart that are connected.
+	stormInterval    = time.Second
+	stormConnections = 64
+	stormPart        = 32
+	// stormGCPercent takes the place of Go's usual 100 then.
+	stormGCPercent = 25
 )
 
-// collectForever gives memory back while connections come, until ctx ends. The
-// handshake of one leaves twice as much garbage as an idle connection keeps. Were it
-// collected as late as usual, what is kept would lie scattered in it, and the pages
-// would stay for as long as the connections do.
-func (s *Server) collectForever(ctx context.Context) {
-	timer := time.NewTimer(collectInterval)
-	defer timer.Stop()
+// collectStorms collects garbage early while devices connect in great numbers, until
+// ctx ends. The handshake of one leaves twice as much garbage as an idle connection
+// keeps. Were it collected as late as usual, what is kept would lie scattered in it, and
+// the pages would stay for as long as the connections do.
+func (s *Server) collectStorms(ctx context.Context) {
+	ticker := time.NewTicker(stormInterval)
+	defer ticker.Stop()
+	usual := 0 // the percentage outside of a storm
 	for {
 		select {
-		case <-timer.C:
+		case <-ticker.C:
 		case <-ctx.Done():
+			calm(usual)
 			return
 		}
-		began := time.Now()
-		s.conns.collect()
-		timer.Reset(max(collectInterval, collectRest*time.Since(began)))
+		switch storm := s.conns.storm(); {
+		case storm && usual == 0:
+			usual = collectEarly()
+		case !storm && usual != 0:
+			calm(usual)
+			usual = 0
+			debug.FreeOSMemory()
+		}
 	}
 }
 
-// collect tells whether there was enough to collect.
-func (cs *connections) collect() bool {
-	fresh := cs.fresh.Load()
-	if fresh < max(collectAt, int64(cs.len()/collectPart)) {
-		return false
+// collectEarly returns the percentage that was set before, or 0 where garbage is
+// collected as early already: by the operator's wish, or by another server in this
+// process.
+func collectEarly() (usual int) {
+	usual = debug.SetGCPercent(stormGCPercent)
+	if usual > stormGCPercent {
+		return usual
 	}
-	debug.FreeOSMemory()
-	cs.fresh.Add(-fresh)
-	return true
+	debug.SetGCPercent(usual)
+	return 0
+}
+
+func calm(usual int) {
+	if usual != 0 {
+		debug.SetGCPercent(usual)
+	}
+}
+
+// storm tells whether many devices connected since it was last asked.
+func (cs *connections) storm() bool {
+	return cs.fresh.Swap(0) >= max(stormConnections, int64(cs.len()/stormPart))
 }

@@ -20,7 +20,7 @@ type connections struct {
 	limits  Limits
 	clock   func() time.Time
 	rates   *rates[netip.Prefix]
-	fresh   atomic.Int64 // those whose handshake came after the last collection of garbage
+	fresh   atomic.Int64 // those that became known since storm was asked
 
 	mu     sync.Mutex
 	open   map[*connection]struct{}
@@ -88,6 +88,7 @@ func (c *connection) authenticated(valid bool) {
 	switch {
 	case valid && c.known.CompareAndSwap(false, true):
 		c.stopHurry()
+		c.all.fresh.Add(1)
 	case !valid && c.refused.Add(1) == maxRefused:
 		c.end("refused_calls")
 	}
@@ -199,7 +200,6 @@ func (n noticing) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo,
 	c.all.mu.Lock()
 	c.secure = true
 	c.all.mu.Unlock()
-	c.all.fresh.Add(1)
 	tlsInfo, _ := info.(credentials.TLSInfo) // there is no other kind
 	return conn, connectionInfo{tlsInfo.CommonAuthInfo, c, tlsInfo.State.Version, tlsInfo.State.CurveID}, nil
 }

@@ -124,7 +124,7 @@ func New(config Config) (*Server, error) {
 	s.stopBackground = stop
 	go s.writer.run()
 	s.background.Go(func() { s.sweepForever(ctx) })
-	s.background.Go(func() { s.collectForever(ctx) })
+	s.background.Go(func() { s.collectStorms(ctx) })
 	s.background.Go(func() { s.nonces.saveForever(ctx, s.store, func(err error) { s.logInternal(err) }) })
 	return s, nil
 }
