@@ -169,6 +169,9 @@ func (s *Server) newGRPC(config Config) *grpc.Server {
 	g := grpc.NewServer(options...)
 	api.RegisterDirectoryServer(g, directory{Server: s})
 	api.RegisterDeliveryServer(g, delivery{Server: s})
+	for _, service := range []string{api.Directory_ServiceDesc.ServiceName, api.Delivery_ServiceDesc.ServiceName} {
+		s.health.SetServingStatus(service, grpc_health_v1.HealthCheckResponse_SERVING)
+	}
 	grpc_health_v1.RegisterHealthServer(g, s.health)
 	reflection.Register(g)
 	return g

@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/grpc/health/grpc_health_v1"
+
 	"sealpost/identity"
 	"sealpost/relay"
 )
@@ -48,5 +50,17 @@ func TestShutdownLeavesTheStoreAlone(t *testing.T) {
 	r.stop() // and the read is over
 	if lingering.tooEarly {
 		t.Error("Shutdown returned while a mailbox was read")
+	}
+}
+
+// TestHealthOfEachService: load balancers ask about the service that they forward.
+func TestHealthOfEachService(t *testing.T) {
+	r := startRelay(t, t.TempDir(), nil)
+	client := grpc_health_v1.NewHealthClient(r.unregistered("nobody").conn)
+	for _, service := range []string{"", "sealpost.v1.Directory", "sealpost.v1.Delivery"} {
+		answer, err := client.Check(t.Context(), &grpc_health_v1.HealthCheckRequest{Service: service})
+		if err != nil || answer.GetStatus() != grpc_health_v1.HealthCheckResponse_SERVING {
+			t.Errorf("%q is %v, %v", service, answer.GetStatus(), err)
+		}
 	}
 }

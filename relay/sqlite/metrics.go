@@ -9,9 +9,10 @@ import (
 
 // metrics say how the disk keeps up.
 type metrics struct {
-	commit, checkpoint  prometheus.Histogram // seconds
-	checkpointsFailed   prometheus.Counter
-	envelopes, used, db *prometheus.Desc // read from the database when asked
+	commit, checkpoint prometheus.Histogram // seconds
+	checkpointsFailed  prometheus.Counter
+
+	envelopes, used, file, log, free *prometheus.Desc // looked up when asked
 }
 
 func newMetrics() metrics {
@@ -29,7 +30,9 @@ func newMetrics() metrics {
 			Name: "sealpost_store_checkpoints_failed_total", Help: "Checkpoints that failed, as on a full disk."}),
 		envelopes: describe("envelopes", "Envelopes in all mailboxes."),
 		used:      describe("used_bytes", "Bytes in use in the database, without its log."),
-		db:        describe("file_bytes", "Size of the database, without its log."),
+		file:      describe("file_bytes", "Size of the database, without its log."),
+		log:       describe("log_bytes", "Size of the database's log."),
+		free:      describe("disk_free_bytes", "What the server may still write to the disk of its data."),
 	}
 }
 
@@ -39,7 +42,7 @@ func (s *Store) Describe(descriptions chan<- *prometheus.Desc) {
 	m.commit.Describe(descriptions)
 	m.checkpoint.Describe(descriptions)
 	m.checkpointsFailed.Describe(descriptions)
-	for _, d := range []*prometheus.Desc{m.envelopes, m.used, m.db} {
+	for _, d := range []*prometheus.Desc{m.envelopes, m.used, m.file, m.log, m.free} {
 		descriptions <- d
 	}
 }
@@ -51,21 +54,30 @@ func (s *Store) Collect(collected chan<- prometheus.Metric) {
 	m.commit.Collect(collected)
 	m.checkpoint.Collect(collected)
 	m.checkpointsFailed.Collect(collected)
-	for d, query := range map[*prometheus.Desc]string{
-		m.envelopes: `SELECT count(*) FROM entry`,
-		m.used:      `SELECT (page_count - freelist_count) * page_size FROM pragma_page_count, pragma_freelist_count, pragma_page_size`,
-		m.db:        `SELECT page_count * page_size FROM pragma_page_count, pragma_page_size`,
+	for d, look := range map[*prometheus.Desc]func() (int64, error){
+		m.envelopes: s.reading(`SELECT count(*) FROM entry`),
+		m.used:      s.reading(`SELECT (page_count - freelist_count) * page_size FROM pragma_page_count, pragma_freelist_count, pragma_page_size`),
+		m.file:      s.reading(`SELECT page_count * page_size FROM pragma_page_count, pragma_page_size`),
+		m.log:       func() (int64, error) { return fileSize(s.path + "-wal"), nil },
+		m.free:      s.freeBytes,
 	} {
-		var value int64
-		err := s.readers.use(context.Background(), func(r *reader) (err error) {
-			value, err = queryInt(r.conn, query)
-			return err
-		})
+		value, err := look()
 		if err != nil {
 			collected <- prometheus.NewInvalidMetric(d, err)
 			continue
 		}
 		collected <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, float64(value))
+	}
+}
+
+// reading returns a function that asks the database for a number.
+func (s *Store) reading(query string) func() (int64, error) {
+	return func() (value int64, err error) {
+		err = s.readers.use(context.Background(), func(r *reader) (err error) {
+			value, err = queryInt(r.conn, query)
+			return err
+		})
+		return value, err
 	}
 }
 

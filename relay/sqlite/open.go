@@ -66,6 +66,7 @@ func open(dir, vfs string) (*Store, error) {
 		return nil, err
 	}
 	s := newStore(dsn(path, vfs))
+	s.path = path
 	s.freeBytes = func() (int64, error) { return freeBytes(dir) }
 	if err := s.openConnections(); err != nil {
 		return nil, errors.Join(err, s.closeConnections())

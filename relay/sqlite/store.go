@@ -17,6 +17,7 @@ import (
 // A Store is a relay.Store in one SQLite database. Its methods may be called
 // from several goroutines.
 type Store struct {
+	path string // of the database
 	dsn  string
 	lock *flock.Flock
 
