@@ -47,6 +47,9 @@ func (f *tlsFlags) certificates(data string, log *slog.Logger) (*certificateSour
 	case f.Domain != "" && (net.ParseIP(f.Domain) != nil || !domainName.MatchString(f.Domain)):
 		return nil, &userError{status: exitUsage, code: "USAGE", err: fmt.Errorf("--domain takes a name, and %q is none", f.Domain),
 			hint: "a name is such as chat.example.org; with other letters than a to z it is written xn--..."}
+	case (f.Domain == "" || f.TLSCert != "") && (f.ACMEDirectory != ops.LetsEncrypt || f.ACMERoots != ""):
+		return nil, &userError{status: exitUsage, code: "USAGE", err: errors.New("--acme-directory and --acme-roots are for --domain without --tls-cert"),
+			hint: "name the domain that the authority certifies, or leave them out"}
 	case f.TLSCert != "":
 		return f.fromFiles(log)
 	case f.Domain != "":
