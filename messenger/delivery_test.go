@@ -29,6 +29,33 @@ func TestForgottenGroup(t *testing.T) {
 	}
 }
 
+// What cannot make a forgotten group known again does not keep back what can: taking
+// somebody in again is not believed without the delivery list.
+func TestForgottenGroupBeforeARenewal(t *testing.T) {
+	relay, alice, bob, in := couple(t)
+	relay.stop()
+	relay.change("UPDATE mls_group SET used_at = 0")
+	err := alice.commit(testContext(t), func(u *unit) error {
+		var conversation int64
+		renewal := action{Op: opRenew}
+		if err := u.QueryRowContext(u, `SELECT g.conversation, m.device_id, m.since FROM members m JOIN groups g ON g.id = m.grp
+			WHERE m.username = ?`, bob.name()).Scan(&conversation, &renewal.Device, &renewal.Since); err != nil {
+			return err
+		}
+		return enqueueOnce(u, conversation, renewal, time.Time{})
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	relay.start()
+	alice.until("bob is taken in again", func() bool { return alice.count("SELECT count(*) FROM outbox") == 0 })
+	alice.await(alice.send(bob, "long time no see"), Delivered)
+	wantRows(t, bob, in, "hello", "long time no see")
+	if n := alice.count("SELECT count(*) FROM groups"); n != 1 {
+		t.Errorf("%d groups were needed", n)
+	}
+}
+
 func TestOfflineDeliveryInOrder(t *testing.T) {
 	relay := newRealRelay(t)
 	alice, bob := relay.person("alice"), relay.person("bob")

@@ -192,6 +192,28 @@ func noteSubmit(u *unit, submitID []byte) error {
 	return nil
 }
 
+// giveWay puts another commit of the lane of upkeep behind the update that waits in it.
+func giveWay(u *unit, e *entry) error {
+	if e.lane != laneUpkeep {
+		return nil
+	}
+	a, err := parseAction(e.body)
+	if err != nil || a.Op == opUpdate {
+		return err
+	}
+	if err := removeEntry(u, e.id); err != nil {
+		return err
+	}
+	// Not a new id for the old row: that of an entry is given once.
+	err = u.QueryRowContext(u, `
+		INSERT INTO outbox (conversation, queue, kind, submit_id, body, sent_at, tries) VALUES (?, ?, ?, ?, ?, ?, ?) RETURNING id`,
+		e.conversation, e.conversation*int64(lanes)+int64(e.lane), int(e.kind), e.submitID, e.body, e.sentAt, e.tries).Scan(&e.id)
+	if err != nil {
+		return fmt.Errorf("queueing again: %w", err)
+	}
+	return nil
+}
+
 // settle ends an entry. A message of it becomes Accepted, or Failed with a reason.
 func settle(u *unit, e *entry, reason string) error {
 	if err := removeEntry(u, e.id); err != nil {

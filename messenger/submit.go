@@ -457,8 +457,12 @@ func (s *session) overtaken(u *unit, e *entry, reason api.Reason, epoch uint64) 
 	if e.tries >= maxOvertaken {
 		return s.lose(u, g)
 	}
-	// A relay that was restored from a backup catches up by a commit of our epoch.
+	// A relay that was restored from a backup, or forgot us, catches up by a commit of
+	// our epoch that adds nobody.
 	if err := enqueueOnce(u, g.conversation, action{Op: opUpdate}, u.now.Add(shortRetry)); err != nil {
+		return err
+	}
+	if err := giveWay(u, e); err != nil {
 		return err
 	}
 	return postpone(u, e, u.now.Add(shortRetry<<e.tries), "the server does not know where the conversation stands; it is tried again")
