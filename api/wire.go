@@ -4,6 +4,8 @@ import (
 	"context"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 )
 
 // Metadata keys of a signed call.
@@ -33,7 +35,7 @@ const (
 type DeliveryStream = grpc.BidiStreamingClient[ClientFrame, ServerFrame]
 
 // Connect calls Delivery.Connect. The relay's frames come one by one from Recv, also
-// where some came together.
+// where some came together. What has none is an error with [codes.Internal].
 func Connect(ctx context.Context, conn grpc.ClientConnInterface) (DeliveryStream, error) {
 	stream, err := NewDeliveryClient(conn).Connect(ctx)
 	if err != nil {
@@ -50,12 +52,14 @@ type frameStream struct {
 
 // Recv implements grpc.BidiStreamingClient.
 func (s *frameStream) Recv() (*ServerFrame, error) {
-	for len(s.frames) == 0 {
+	if len(s.frames) == 0 {
 		together, err := s.BidiStreamingClient.Recv()
 		if err != nil {
 			return nil, err
 		}
-		s.frames = together.GetFrames()
+		if s.frames = together.GetFrames(); len(s.frames) == 0 {
+			return nil, status.Error(codes.Internal, "the relay says nothing that this version knows")
+		}
 	}
 	next := s.frames[0]
 	s.frames[0], s.frames = nil, s.frames[1:]

@@ -53,7 +53,6 @@ func newLine(server string, id identity.ServerID, signer requestSigner, dial Dia
 	l := &line{server: server, turn: make(chan struct{}, 1)}
 	l.turn <- struct{}{}
 	right := checkServer(server, id)
-	codec := api.NewBoundedCodec(func(proto.Message) int { return maxFrame }, maxFields)
 	check := func(state tls.ConnectionState) error {
 		l.refused.Store(nil)
 		err := right(state)
@@ -74,9 +73,14 @@ func newLine(server string, id identity.ServerID, signer requestSigner, dial Dia
 			MinConnectTimeout: dialTimeout,
 		}),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: keepaliveTime, Timeout: keepaliveTimeout}),
-		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxFrame), grpc.MaxCallSendMsgSize(maxFrame), grpc.ForceCodecV2(codec)),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxFrame), grpc.MaxCallSendMsgSize(maxFrame), grpc.ForceCodecV2(codec())),
 	}
 	return l
+}
+
+// codec keeps the server from filling the memory with few bytes that say much.
+func codec() api.BoundedCodec {
+	return api.NewBoundedCodec(func(proto.Message) int { return maxFrame }, maxFields)
 }
 
 func dialOrTCP(dial DialFunc) DialFunc {

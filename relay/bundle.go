@@ -2,13 +2,14 @@ package relay
 
 import "sealpost/api"
 
-// bundleBytes is how much payload goes out together, but for a single larger one: little
-// beside what a line may hold in memory, much beside what sending costs each time.
+// bundleBytes is how much payload goes out together, but for a single larger one: much
+// beside what sending costs each time. What is around the payloads is at most four times
+// that, in frames that hold next to none.
 const bundleBytes = 16 << 10
 
 // A bundle is frames on their way out together.
 type bundle struct {
-	*line
+	line      *line
 	frames    []*api.ServerFrame
 	bytes     int   // of payload
 	cost      int64 // of the submissions that are answered
@@ -53,17 +54,17 @@ func (b *bundle) send() error {
 		return nil
 	}
 	if b.envelopes > 0 {
-		b.mu.Lock()
-		b.given = max(b.given, b.last)
-		b.mu.Unlock()
+		b.line.mu.Lock()
+		b.line.given = max(b.line.given, b.last)
+		b.line.mu.Unlock()
 	}
-	if err := b.stream.Send(&api.ServerFrames{Frames: b.frames}); err != nil {
+	if err := b.line.stream.Send(&api.ServerFrames{Frames: b.frames}); err != nil {
 		return err
 	}
 	if b.cost > 0 {
-		b.uplink.unanswered.Release(b.cost)
+		b.line.uplink.unanswered.Release(b.cost)
 	}
-	b.server.metrics.envelopes.Add(float64(b.envelopes))
+	b.line.server.metrics.envelopes.Add(float64(b.envelopes))
 	clear(b.frames)
 	*b = bundle{line: b.line, frames: b.frames[:0]}
 	return nil

@@ -3,64 +3,99 @@ package relay
 import (
 	"context"
 	"runtime/debug"
+	"sync"
+	"sync/atomic"
 	"time"
 )
 
 const (
-	// In a storm, at least stormConnections devices connect in each stormInterval, and
-	// at least one for every stormPart that are connected.
-	stormInterval    = time.Second
-	stormConnections = 64
-	stormPart        = 32
+	// It is a storm when stormDevices connected, and one for every stormPart
+	// connections that are open. It is over when in stormInterval no more did.
+	stormInterval = time.Second
+	stormDevices  = 64
+	stormPart     = 32
 	// stormGCPercent takes the place of Go's usual 100 then.
 	stormGCPercent = 25
+	// stormRest is by how many times what giving memory back took the next look waits.
+	stormRest = 20
 )
 
-// collectStorms collects garbage early while devices connect in great numbers, until
-// ctx ends. The handshake of one leaves twice as much garbage as an idle connection
-// keeps. Were it collected as late as usual, what is kept would lie scattered in it, and
-// the pages would stay for as long as the connections do.
-func (s *Server) collectStorms(ctx context.Context) {
-	ticker := time.NewTicker(stormInterval)
-	defer ticker.Stop()
-	usual := 0 // the percentage outside of a storm
+// A storm collects garbage early while devices connect in great numbers. What leads to
+// a line leaves twice as much garbage as an idle one keeps. Were it collected as late as
+// usual, what is kept would lie scattered in it, and the pages would stay for as long
+// as the lines do. Only devices that are registered and within their limits count.
+type storm struct {
+	devices atomic.Int64 // that connected, and made no storm yet
+	raging  bool         // belongs to watch
+}
+
+// watch returns when ctx ends.
+func (s *storm) watch(ctx context.Context, open func() int) {
+	timer := time.NewTimer(stormInterval)
+	defer timer.Stop()
+	defer s.end()
 	for {
 		select {
-		case <-ticker.C:
+		case <-timer.C:
 		case <-ctx.Done():
-			calm(usual)
 			return
 		}
-		switch storm := s.conns.storm(); {
-		case storm && usual == 0:
-			usual = collectEarly()
-		case !storm && usual != 0:
-			calm(usual)
-			usual = 0
-			debug.FreeOSMemory()
+		began := time.Now()
+		s.look(open())
+		timer.Reset(max(stormInterval, stormRest*time.Since(began)))
+	}
+}
+
+func (s *storm) look(open int) {
+	switch more := s.more(open); {
+	case more && !s.raging:
+		s.raging = true
+		collectEarly()
+	case !more && s.raging:
+		s.end()
+		debug.FreeOSMemory()
+	}
+}
+
+// more tells whether enough devices connected, and takes them off if so.
+func (s *storm) more(open int) bool {
+	devices := s.devices.Load()
+	if devices < max(stormDevices, int64(open/stormPart)) {
+		return false
+	}
+	s.devices.Add(-devices)
+	return true
+}
+
+func (s *storm) end() {
+	if s.raging {
+		s.raging = false
+		collectAsUsual()
+	}
+}
+
+// early are the servers of this process in a storm, and the percentage without.
+var early struct {
+	sync.Mutex
+	servers, usual int
+}
+
+// collectEarly changes nothing where garbage is collected as early already.
+func collectEarly() {
+	early.Lock()
+	defer early.Unlock()
+	if early.servers == 0 {
+		if early.usual = debug.SetGCPercent(stormGCPercent); early.usual <= stormGCPercent {
+			debug.SetGCPercent(early.usual)
 		}
 	}
+	early.servers++
 }
 
-// collectEarly returns the percentage that was set before, or 0 where garbage is
-// collected as early already: by the operator's wish, or by another server in this
-// process.
-func collectEarly() (usual int) {
-	usual = debug.SetGCPercent(stormGCPercent)
-	if usual > stormGCPercent {
-		return usual
+func collectAsUsual() {
+	early.Lock()
+	defer early.Unlock()
+	if early.servers--; early.servers == 0 {
+		debug.SetGCPercent(early.usual)
 	}
-	debug.SetGCPercent(usual)
-	return 0
-}
-
-func calm(usual int) {
-	if usual != 0 {
-		debug.SetGCPercent(usual)
-	}
-}
-
-// storm tells whether many devices connected since it was last asked.
-func (cs *connections) storm() bool {
-	return cs.fresh.Swap(0) >= max(stormConnections, int64(cs.len()/stormPart))
 }

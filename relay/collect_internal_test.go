@@ -1,70 +1,91 @@
 package relay
 
 import (
+	"context"
 	"runtime/debug"
 	"testing"
+	"testing/synctest"
+	"time"
 )
 
-// TestStorm: what is a storm depends on how many are connected, and counts once.
-func TestStorm(t *testing.T) {
-	for _, c := range []struct {
-		open, fresh int
-		want        bool
-	}{
-		{0, 0, false},
-		{stormConnections, stormConnections - 1, false},
-		{stormConnections, stormConnections, true},
-		{stormPart * 100, 99, false},
-		{stormPart * 100, 100, true},
+// gcPercent returns how early garbage is collected.
+func gcPercent() int {
+	percent := debug.SetGCPercent(100)
+	debug.SetGCPercent(percent)
+	return percent
+}
+
+func wantGCPercent(t *testing.T, when string, want int) {
+	t.Helper()
+	if got := gcPercent(); got != want {
+		t.Errorf("%s garbage is collected at %d, want %d", when, got, want)
+	}
+}
+
+// TestStormNeedsMany: what is a storm depends on how many are connected. Who comes
+// slowly counts, too, and once.
+func TestStormNeedsMany(t *testing.T) {
+	for _, c := range []struct{ open, devices int }{
+		{0, stormDevices}, {stormDevices, stormDevices}, {stormPart * 100, 100},
 	} {
-		cs := connections{open: make(map[*connection]struct{})}
-		for range c.open {
-			cs.open[new(connection)] = struct{}{}
+		var s storm
+		for i := range c.devices {
+			if s.more(c.open) {
+				t.Errorf("%d new devices and %d open connections are a storm", i, c.open)
+			}
+			s.devices.Add(1)
 		}
-		for range c.fresh {
-			(&connection{all: &cs}).authenticated(true)
+		if !s.more(c.open) {
+			t.Errorf("%d new devices and %d open connections are no storm", c.devices, c.open)
 		}
-		if got := cs.storm(); got != c.want || cs.storm() {
-			t.Errorf("%d new of %d connections are a storm: %v", c.fresh, c.open, got)
+		if s.more(c.open) {
+			t.Errorf("%d new devices are a storm twice", c.devices)
 		}
 	}
 }
 
-// TestStrangersMakeNoStorm: who proves nothing causes no work for the collector.
-func TestStrangersMakeNoStorm(t *testing.T) {
-	cs := connections{open: make(map[*connection]struct{}), metrics: NewMetrics()}
-	for range stormConnections {
-		stranger := &connection{all: &cs}
-		stranger.authenticated(false)
-	}
-	known := &connection{all: &cs}
-	for range stormConnections {
-		known.authenticated(true)
-	}
-	if cs.storm() {
-		t.Error("one device and many strangers make a storm")
-	}
+// TestStormCollectsEarly: garbage is collected early from one look to the next after
+// the last devices, and as usual after that or when the server stops.
+func TestStormCollectsEarly(t *testing.T) {
+	defer debug.SetGCPercent(debug.SetGCPercent(100))
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		var s storm
+		go s.watch(ctx, func() int { return 0 })
+		look := func(devices int64) {
+			s.devices.Add(devices)
+			time.Sleep(stormInterval)
+			synctest.Wait()
+		}
+		look(stormDevices - 1)
+		wantGCPercent(t, "before the storm", 100)
+		look(1)
+		wantGCPercent(t, "in the storm", stormGCPercent)
+		look(stormDevices)
+		wantGCPercent(t, "while it goes on", stormGCPercent)
+		look(0)
+		wantGCPercent(t, "after it", 100)
+		look(stormDevices)
+		wantGCPercent(t, "in the next storm", stormGCPercent)
+		cancel()
+		synctest.Wait()
+		wantGCPercent(t, "when the server has stopped", 100)
+	})
 }
 
-// TestCollectEarly: the percentage is put back, whoever else changed it meanwhile.
+// TestCollectEarly: the percentage is put back when the last server's storm is over,
+// and what is set already stays.
 func TestCollectEarly(t *testing.T) {
-	gcPercent := func() int {
-		percent := debug.SetGCPercent(100)
-		debug.SetGCPercent(percent)
-		return percent
-	}
 	defer debug.SetGCPercent(gcPercent())
-	for _, usual := range []int{100, 50, stormGCPercent, 10, -1} {
+	for usual, want := range map[int]int{100: stormGCPercent, 50: stormGCPercent, stormGCPercent: stormGCPercent, 10: 10, -1: -1} {
 		debug.SetGCPercent(usual)
-		first := collectEarly()
-		second := collectEarly() // of another server
-		if got := gcPercent(); usual >= 0 && got > stormGCPercent {
-			t.Errorf("garbage is collected at %d", got)
-		}
-		calm(first)
-		calm(second)
-		if got := gcPercent(); got != usual {
-			t.Errorf("afterwards garbage is collected at %d, want %d", got, usual)
-		}
+		collectEarly()
+		collectEarly()
+		wantGCPercent(t, "with two storms", want)
+		collectAsUsual()
+		wantGCPercent(t, "with one storm", want)
+		collectAsUsual()
+		wantGCPercent(t, "with none", usual)
 	}
 }

@@ -20,7 +20,6 @@ type connections struct {
 	limits  Limits
 	clock   func() time.Time
 	rates   *rates[netip.Prefix]
-	fresh   atomic.Int64 // those that became known since storm was asked
 
 	mu     sync.Mutex
 	open   map[*connection]struct{}
@@ -88,7 +87,6 @@ func (c *connection) authenticated(valid bool) {
 	switch {
 	case valid && c.known.CompareAndSwap(false, true):
 		c.stopHurry()
-		c.all.fresh.Add(1)
 	case !valid && c.refused.Add(1) == maxRefused:
 		c.end("refused_calls")
 	}

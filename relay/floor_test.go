@@ -20,7 +20,7 @@ import (
 	"sealpost/relay"
 )
 
-// BenchmarkFloor is what the relay is measured against: the least that does a
+// BenchmarkFloor is what the relay is measured against: a bare loop that does a
 // relay's work. It has the relay's transport and pragmas, the same load
 // generator, and one SQLite writer with group commit. A message is stored, then
 // accepted, then delivered to its reader's stream, and deleted once the reader

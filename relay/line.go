@@ -355,10 +355,11 @@ func (l *line) send(out *bundle, w work) error {
 	if err := l.sendEnvelopes(out, w.window); err != nil {
 		return err
 	}
-	if w.read {
-		if err := l.sendFromDisk(out); err != nil {
-			return err
-		}
+	if err := out.send(); err != nil || !w.read { // nobody's answer waits for the disk
+		return err
+	}
+	if err := l.sendFromDisk(out); err != nil {
+		return err
 	}
 	return out.send()
 }

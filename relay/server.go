@@ -65,6 +65,7 @@ type Server struct {
 	rates  clientRates
 	claims *claims
 	conns  connections
+	storm  storm
 	writer *writer
 	lines  lines
 	// tasks send for lines, and may outlive their handlers.
@@ -124,7 +125,7 @@ func New(config Config) (*Server, error) {
 	s.stopBackground = stop
 	go s.writer.run()
 	s.background.Go(func() { s.sweepForever(ctx) })
-	s.background.Go(func() { s.collectStorms(ctx) })
+	s.background.Go(func() { s.storm.watch(ctx, s.conns.len) })
 	s.background.Go(func() { s.nonces.saveForever(ctx, s.store, func(err error) { s.logInternal(err) }) })
 	return s, nil
 }
@@ -313,6 +314,7 @@ func (d delivery) Connect(stream api.Delivery_ConnectServer) error {
 		return err
 	}
 	defer d.lines.remove(l)
+	d.storm.devices.Add(1)
 	d.metrics.devicesConnected.Inc()
 	defer d.metrics.devicesConnected.Dec()
 	return l.serve()
