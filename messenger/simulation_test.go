@@ -466,11 +466,6 @@ func (w *world) step() {
 		w.log("relay: restarts")
 		w.stopRelay(w.rng.IntN(2) == 0)
 		w.startRelay()
-	case n < 86:
-		// As a relay does that was restored from a backup, or in which nobody had written
-		// for a year. What crashed instead is tried again.
-		gone, err := w.faulty.Expire(context.Background(), relay.Due{Groups: time.Now().Add(24 * time.Hour)})
-		w.log("relay: forgets %d groups: %v", gone.Groups, err)
 	case n < 94:
 		w.govern(d)
 	case n < 97:
