@@ -96,7 +96,7 @@ func (s *session) ask(u *unit, g *group) error {
 		return fmt.Errorf("asking to be taken in again: %w", err)
 	}
 	var waits bool
-	if err := u.QueryRowContext(u, "SELECT EXISTS (SELECT 1 FROM outbox WHERE queue = ?)", g.conversation*int64(lanes)+int64(laneAsk)).Scan(&waits); err != nil {
+	if err := u.QueryRowContext(u, "SELECT EXISTS (SELECT 1 FROM outbox WHERE queue = ?)", laneAsk.queue(g.conversation)).Scan(&waits); err != nil {
 		return fmt.Errorf("asking to be taken in again: %w", err)
 	}
 	if waits {

@@ -455,7 +455,7 @@ func (s *session) afterJoining(u *unit, v *conversation, lost []*group, missed t
 		s.groups.forget(old.id)
 	}
 	// Nobody has to ask any more.
-	if _, err := u.ExecContext(u, "DELETE FROM outbox WHERE queue = ?", v.id*int64(lanes)+int64(laneAsk)); err != nil {
+	if _, err := u.ExecContext(u, "DELETE FROM outbox WHERE queue = ?", laneAsk.queue(v.id)); err != nil {
 		return fmt.Errorf("clearing the outbox: %w", err)
 	}
 	// What was said meanwhile cannot be had, and who begins a new group may count anew.

@@ -71,7 +71,7 @@ func enqueueOnce(u *unit, conversation int64, a action, due time.Time) error {
 	}
 	var waits bool
 	if err := u.QueryRowContext(u, "SELECT EXISTS (SELECT 1 FROM outbox WHERE queue = ? AND kind = ? AND body = ?)",
-		conversation*int64(lanes)+int64(laneUpkeep), int(entryAction), body).Scan(&waits); err != nil {
+		laneUpkeep.queue(conversation), int(entryAction), body).Scan(&waits); err != nil {
 		return fmt.Errorf("queueing a change: %w", err)
 	}
 	if waits {

@@ -24,6 +24,9 @@ const (
 	lanes
 )
 
+// queue returns the number that the lane of a conversation has in the store.
+func (l lane) queue(conversation int64) int64 { return conversation*int64(lanes) + int64(l) }
+
 // An entryKind says what an entry of the outbox is.
 type entryKind int
 
@@ -75,7 +78,7 @@ func enqueue(u *unit, e entry) error {
 	_, err := u.ExecContext(u, `
 		INSERT INTO outbox (conversation, queue, kind, submit_id, message, message_id, body, sent_at, due_at)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-		e.conversation, e.conversation*int64(lanes)+int64(e.lane), int(e.kind), submitID, message, e.messageID, e.body, u.now.UnixMilli(), due)
+		e.conversation, e.lane.queue(e.conversation), int(e.kind), submitID, message, e.messageID, e.body, u.now.UnixMilli(), due)
 	if err != nil {
 		return fmt.Errorf("queueing: %w", err)
 	}
@@ -92,7 +95,7 @@ func waitLikeOthers(u *unit, e entry) error {
 		UPDATE messages SET reason = head.reason
 		FROM (SELECT message FROM outbox WHERE queue = ? AND message IS NOT NULL ORDER BY id LIMIT 1) AS o JOIN messages AS head ON head.id = o.message
 		WHERE messages.id = ? AND head.reason != ''`,
-		e.conversation*int64(lanes)+int64(e.lane), *e.message)
+		e.lane.queue(e.conversation), *e.message)
 	if err != nil {
 		return fmt.Errorf("queueing: %w", err)
 	}
@@ -207,7 +210,7 @@ func giveWay(u *unit, e *entry) error {
 	// Not a new id for the old row: that of an entry is given once.
 	err = u.QueryRowContext(u, `
 		INSERT INTO outbox (conversation, queue, kind, submit_id, body, sent_at, tries) VALUES (?, ?, ?, ?, ?, ?, ?) RETURNING id`,
-		e.conversation, e.conversation*int64(lanes)+int64(e.lane), int(e.kind), e.submitID, e.body, e.sentAt, e.tries).Scan(&e.id)
+		e.conversation, e.lane.queue(e.conversation), int(e.kind), e.submitID, e.body, e.sentAt, e.tries).Scan(&e.id)
 	if err != nil {
 		return fmt.Errorf("queueing again: %w", err)
 	}
@@ -244,7 +247,7 @@ func postpone(u *unit, e *entry, until time.Time, reason string) error {
 // explainWaiting gives the messages of a conversation that wait a reason, or none.
 func explainWaiting(u *unit, conversation int64, reason string) error {
 	return changeStates(u, "reason = ? WHERE id IN (SELECT message FROM outbox WHERE queue = ?) AND state = ? AND reason != ?",
-		reason, conversation*int64(lanes)+int64(laneMain), int(Queued), reason)
+		reason, laneMain.queue(conversation), int(Queued), reason)
 }
 
 // changeStates runs an update of messages, and tells of each.

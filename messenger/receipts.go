@@ -77,7 +77,7 @@ func (c *Client) oweReceipt(u *unit, conversation int64, sender identity.Usernam
 	}
 	var waiting bool
 	if err := u.QueryRowContext(u, "SELECT EXISTS (SELECT 1 FROM outbox WHERE queue = ? AND sealed IS NULL)",
-		conversation*int64(lanes)+int64(laneReceipts)).Scan(&waiting); err != nil {
+		laneReceipts.queue(conversation)).Scan(&waiting); err != nil {
 		return fmt.Errorf("queueing a receipt: %w", err)
 	}
 	if err := owe(u, conversation, id, state); err != nil {

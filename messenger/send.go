@@ -89,7 +89,7 @@ func expiryOf(u *unit, v *conversation, o sendOptions) (time.Duration, error) {
 	}
 	seconds := v.expiry
 	rows, err := u.QueryContext(u, "SELECT body FROM outbox WHERE message IS NULL AND +queue = ? AND kind = ? ORDER BY id",
-		v.id*int64(lanes)+int64(laneMain), int(entryAction))
+		laneMain.queue(v.id), int(entryAction))
 	if err != nil {
 		return 0, fmt.Errorf("reading the changes that wait: %w", err)
 	}

@@ -75,7 +75,7 @@ func (s *session) flush(ctx context.Context) (next time.Time, err error) {
 		return time.Time{}, err
 	}
 	for _, e := range heads {
-		key := e.conversation*int64(lanes) + int64(e.lane)
+		key := e.lane.queue(e.conversation)
 		if _, flies := s.flying[key]; flies {
 			continue
 		}
