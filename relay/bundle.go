@@ -14,7 +14,6 @@ type bundle struct {
 	bytes     int   // of payload
 	cost      int64 // of the submissions that are answered
 	envelopes int
-	last      uint64 // sequence number
 }
 
 func (b *bundle) answer(a answered) error {
@@ -33,7 +32,7 @@ func (b *bundle) envelope(e Envelope) error {
 		return err
 	}
 	b.envelopes++
-	b.last = e.Sequence
+	b.line.sent = e.Sequence
 	return nil
 }
 
@@ -55,7 +54,7 @@ func (b *bundle) send() error {
 	}
 	if b.envelopes > 0 {
 		b.line.mu.Lock()
-		b.line.given = max(b.line.given, b.last)
+		b.line.given = max(b.line.given, b.line.sent)
 		b.line.mu.Unlock()
 	}
 	if err := b.line.stream.Send(&api.ServerFrames{Frames: b.frames}); err != nil {

@@ -406,7 +406,6 @@ func (l *line) sendEnvelopes(out *bundle, envelopes []Envelope) error {
 		if err := out.envelope(e); err != nil {
 			return err
 		}
-		l.sent = e.Sequence
 	}
 	return nil
 }
